@@ -1,0 +1,2 @@
+//! The `ringfield` command.
+fn main() {}
