@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_layout_never_exceeds_its_budget_and_wastes_little() {
-        for budget in [8u64 << 20, 64 << 20, 300_000_000, 3 << 30] {
+        for budget in [16u64 << 20, 64 << 20, 300_000_000, 3 << 30] {
             for page in [4096u64, 65_536, 1 << 20] {
                 let builder = EngineBuilder::new().page_size(page).dram_budget(budget);
                 let Ok(l) = Layout::of(&builder.config) else {

@@ -3,7 +3,7 @@
 use super::arena::Arena;
 use super::eviction::{Clock, EvictionPolicy};
 use super::frame::{Frame, Key, NIL, PLANNED, PREFETCHED, Phase, State};
-use super::table::PageTable;
+use super::table::{Bucket, Lookup, PageTable};
 use super::wait::{BatchWakes, Ops};
 use crate::ring::fault::Fault;
 use crate::ring::lane::Slots;
@@ -129,15 +129,27 @@ impl Pool {
     /// Pins a resident page. The fast path: no lock, no allocation.
     #[inline]
     pub(crate) fn hit(&self, key: Key) -> Option<u32> {
-        let (index, state) = self
-            .table
-            .lookup(&self.frames, key, |left| self.tear_down_leaving(left))?;
+        match self.lookup(key) {
+            Lookup::Pinned(index, state) => Some(self.used(index, state)),
+            Lookup::Unclear | Lookup::Absent => None,
+        }
+    }
+
+    #[inline]
+    fn lookup(&self, key: Key) -> Lookup {
+        self.table
+            .lookup(&self.frames, key, |left| self.tear_down_leaving(left))
+    }
+
+    /// Notes the use of a page that was resident in `state`.
+    #[inline]
+    fn used(&self, index: u32, state: State) -> u32 {
         let frame = &self.frames[index as usize];
         frame.reference(state);
         if state.has(PREFETCHED | PLANNED) {
             self.first_use(frame, state);
         }
-        Some(index)
+        index
     }
 
     #[cold]
@@ -160,11 +172,21 @@ impl Pool {
     /// [`Exhausted`] where every frame is pinned or in flight.
     pub(crate) fn claim(&self, key: Key, span: u32, purpose: Purpose) -> Result<Claim, Exhausted> {
         let demand = purpose == Purpose::Demand;
-        if demand && let Some(frame) = self.hit(key) {
-            return Ok(Claim::Hit(frame));
-        }
-        if let Some(found) = self.find_locked(key, demand) {
-            return Ok(found);
+        match self.lookup(key) {
+            Lookup::Pinned(index, state) if demand => {
+                return Ok(Claim::Hit(self.used(index, state)));
+            }
+            Lookup::Pinned(index, _) => {
+                self.unpin(index);
+                return Ok(Claim::Hit(index));
+            }
+            Lookup::Unclear => {
+                if let Some(found) = self.find_in(&self.table.bucket(key), key, demand) {
+                    return Ok(found);
+                }
+            }
+            // If that is wrong, the second look below finds the page.
+            Lookup::Absent => {}
         }
         let index = self.allocate(span, purpose)?;
         let bucket = self.table.bucket(key);
@@ -189,13 +211,8 @@ impl Pool {
         Ok(Claim::Owner(index))
     }
 
-    fn find_locked(&self, key: Key, pin: bool) -> Option<Claim> {
-        let bucket = self.table.bucket(key);
-        self.find_in(&bucket, key, pin)
-    }
-
     /// The page's frame as the chain has it; pinned where `pin`.
-    fn find_in(&self, bucket: &super::table::Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
+    fn find_in(&self, bucket: &Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
         let present = |state: State| match state.phase() {
             Phase::Loading | Phase::Failed => true,
             Phase::Resident => !state.is_stale(),
