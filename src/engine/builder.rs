@@ -240,7 +240,7 @@ impl EngineBuilder {
             ),
         );
         let pinned_bytes = arena.bytes() as u64 + layout.fixed_bytes + layout.metadata_bytes;
-        let pool = Pool::new(Some(arena), layout.frames, config.page_size, layout.waiters);
+        let pool = Pool::new(arena, layout.frames, config.page_size, layout.waiters);
         Ok((
             CoreParts {
                 pool: Arc::new(pool),

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(crate) arena: Option<Arena>,
+    pub(crate) arena: Arena,
     frames: Box<[Frame]>,
     table: PageTable,
     pub(crate) slots: Arc<Slots>,
@@ -82,8 +82,8 @@ pub(crate) enum Purpose {
 }
 
 impl Pool {
-    /// A pool of `count` frames; `arena` is `None` only under the model checker.
-    pub(crate) fn new(arena: Option<Arena>, count: u32, frame_bytes: u64, ops: u32) -> Pool {
+    /// A pool of `count` frames.
+    pub(crate) fn new(arena: Arena, count: u32, frame_bytes: u64, ops: u32) -> Pool {
         Pool {
             arena,
             frames: (0..count).map(|_| Frame::new()).collect(),
@@ -117,11 +117,9 @@ impl Pool {
     /// First byte of a frame.
     #[inline]
     pub(crate) fn address(&self, index: u32) -> *mut u8 {
-        let base = self
-            .arena
-            .as_ref()
-            .map_or(std::ptr::null_mut(), Arena::base);
-        base.wrapping_add(index as usize * self.frame_bytes as usize)
+        self.arena
+            .base()
+            .wrapping_add(index as usize * self.frame_bytes as usize)
     }
 
     // ---- in ---------------------------------------------------------------------------------------------------------
@@ -153,6 +151,7 @@ impl Pool {
     }
 
     #[cold]
+    #[inline(never)]
     fn first_use(&self, frame: &Frame, state: State) {
         let was = frame.clear(PREFETCHED | PLANNED);
         if was & (PREFETCHED | PLANNED) != 0 {
@@ -285,7 +284,7 @@ impl Pool {
     fn clear_tail(&self, index: u32, span: u32) {
         let capacity = u64::from(span) * self.frame_bytes;
         let have = u64::from(self.slots.get(index).expected());
-        if have < capacity && self.arena.is_some() {
+        if have < capacity && self.arena.bytes() > 0 {
             let tail = self.address(index).wrapping_add(have as usize);
             // SAFETY: the frames of this unit belong to whoever completes its read (phase Loading), and `tail` to
             // `tail + (capacity - have)` lies inside them.
@@ -316,6 +315,7 @@ impl Pool {
     }
 
     #[cold]
+    #[inline(never)]
     fn tear_down_leaving(&self, index: u32) {
         let frame = self.frame(index);
         if let Some(state) = frame.claim_leaving() {
