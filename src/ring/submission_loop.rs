@@ -222,6 +222,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.end()
     }
 
+    #[cfg(all(feature = "sim", not(loom)))]
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
     fn in_flight(&self) -> u32 {
         self.config.depth - self.idle.len() as u32 - self.delayed.len() as u32
     }
