@@ -76,6 +76,10 @@ const BACKOFF_NS: u64 = 100_000;
 struct Piece {
     slots: [u32; SEGMENTS_MAX],
     slot_count: u32,
+    /// Slots before this one are settled: somebody else may use them by now, so they are not looked at again.
+    first: u32,
+    /// Where in the piece slot `first` begins, in bytes.
+    first_at: u32,
     lane: Lane,
     file: u32,
     /// File offset of byte 0 of the piece.
@@ -97,6 +101,8 @@ impl Piece {
         Piece {
             slots: [0; SEGMENTS_MAX],
             slot_count: 0,
+            first: 0,
+            first_at: 0,
             lane: Lane::Demand,
             file: 0,
             offset: 0,
@@ -451,6 +457,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let piece = &mut self.pieces[token as usize];
         piece.slots[0] = first;
         piece.slot_count = 1;
+        piece.first = 0;
+        piece.first_at = 0;
         if within + bytes == slot.bytes() {
             let address = |index: u32| {
                 self.config
@@ -542,22 +550,49 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.staged += 1;
     }
 
-    /// Calls `each(slot, within the slot, length)` for the parts of slots in bytes `at..at + len` of a piece.
+    /// Calls `each(slot, within the slot, length)` for the parts of slots in bytes `at..at + len` of a piece, which are
+    /// not accounted for yet.
     fn overlaps(&self, piece: &Piece, at: u32, len: u32, mut each: impl FnMut(u32, u32, u32)) {
-        let mut start = 0u32;
-        for (k, &index) in piece.slots[..piece.slot_count as usize].iter().enumerate() {
+        let mut start = piece.first_at;
+        for k in piece.first..piece.slot_count {
+            if start >= at + len {
+                return;
+            }
+            let index = piece.slots[k as usize];
             let within = if k == 0 { piece.within } else { 0 };
-            let room = if piece.slot_count == 1 {
-                piece.bytes
-            } else {
-                self.shared.slots.get(index).bytes() - within
-            };
+            let room = self.room(piece, k);
             let (low, high) = (start.max(at), (start + room).min(at + len));
             if low < high {
                 each(index, within + (low - start), high - low);
             }
             start += room;
         }
+    }
+
+    /// Bytes of a piece that belong to its slot `k`, which is not settled.
+    fn room(&self, piece: &Piece, k: u32) -> u32 {
+        if piece.slot_count == 1 {
+            return piece.bytes;
+        }
+        let within = if k == 0 { piece.within } else { 0 };
+        self.shared.slots.get(piece.slots[k as usize]).bytes() - within
+    }
+
+    /// Steps over the slots of a piece whose part of it ends at or before `at`.
+    fn pass_settled(&mut self, token: u32, at: u32) {
+        let piece = &self.pieces[token as usize];
+        let (mut first, mut first_at) = (piece.first, piece.first_at);
+        while first < piece.slot_count {
+            let end = first_at + self.room(piece, first);
+            if end > at {
+                break;
+            }
+            first += 1;
+            first_at = end;
+        }
+        let piece = &mut self.pieces[token as usize];
+        piece.first = first;
+        piece.first_at = first_at;
     }
 
     fn hand_over(&mut self, wait: Wait) {
@@ -808,7 +843,9 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 count += 1;
             }
         });
-        self.pieces[token as usize].at += bytes;
+        let at = self.pieces[token as usize].at + bytes;
+        self.pieces[token as usize].at = at;
+        self.pass_settled(token, at);
         for &index in &complete[..count] {
             self.report(index);
         }
@@ -874,7 +911,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 continue;
             }
             piece.alarm_ns = self.now_ns.saturating_add(deadline);
-            for k in 0..piece.slot_count as usize {
+            for k in piece.first as usize..piece.slot_count as usize {
                 let slot = self.pieces[token].slots[k];
                 if self.shared.slots.get(slot).remaining.load(Relaxed) != 0 {
                     (self.on_event)(Event::Overdue { slot });
@@ -920,8 +957,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             if !self.pieces[token].busy {
                 continue;
             }
-            for k in 0..self.pieces[token].slot_count as usize {
-                let slot = self.pieces[token].slots[k];
+            for k in self.pieces[token].first..self.pieces[token].slot_count {
+                let slot = self.pieces[token].slots[k as usize];
                 if self.shared.slots.get(slot).remaining.load(Relaxed) != 0 {
                     (self.on_event)(Event::Lost { slot, fault });
                 }
