@@ -255,6 +255,16 @@ impl Pool {
         })
     }
 
+    /// True where a page is resident now.
+    pub(crate) fn is_resident(&self, key: Key) -> bool {
+        let bucket = self.table.bucket(key);
+        let found = bucket.find(&self.frames, key, |frame| {
+            let state = frame.state();
+            state.is_resident() && !state.is_stale()
+        });
+        found.is_some()
+    }
+
     /// Where a page is that the caller has pinned.
     pub(crate) fn pinned(&self, key: Key) -> Option<u32> {
         self.table.pinned(&self.frames, key)
