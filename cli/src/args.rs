@@ -10,7 +10,12 @@ use crate::size::Size;
 
 /// Serves neural weights bigger than memory straight from SSDs.
 #[derive(Debug, Parser)]
-#[command(name = "ringfield", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "ringfield",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -70,7 +75,12 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What to run beside the engine
-    #[arg(long, value_delimiter = ',', value_name = "PEERS", default_value = "fio,mmap,pread")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "PEERS",
+        default_value = "fio,mmap,pread"
+    )]
     pub(crate) compare: Vec<Peer>,
     /// How often each engine runs, in turns; odd, so that the median is a measurement
     #[arg(long, default_value = "9", value_parser = odd)]
@@ -145,13 +155,29 @@ mod tests {
     #[test]
     fn sizes_and_lists_are_understood_everywhere() {
         let cli = Cli::try_parse_from([
-            "ringfield", "bench", "j.fio", "--compare", "fio,pread", "--rounds", "3",
-            "--page-size", "64KiB", "--budget", "1GiB", "--runtime", "1.5s",
+            "ringfield",
+            "bench",
+            "j.fio",
+            "--compare",
+            "fio,pread",
+            "--rounds",
+            "3",
+            "--page-size",
+            "64KiB",
+            "--budget",
+            "1GiB",
+            "--runtime",
+            "1.5s",
         ])
         .expect("good");
-        let Command::Bench(bench) = cli.command else { panic!("bench") };
+        let Command::Bench(bench) = cli.command else {
+            panic!("bench")
+        };
         assert_eq!(bench.compare, [Peer::Fio, Peer::Pread]);
-        assert_eq!((bench.page_size, bench.budget), (Some(Size(65536)), Some(Size(1 << 30))));
+        assert_eq!(
+            (bench.page_size, bench.budget),
+            (Some(Size(65536)), Some(Size(1 << 30)))
+        );
         assert_eq!(bench.runtime, Some(Duration::from_millis(1500)));
         assert!(Cli::try_parse_from(["ringfield", "bench", "j.fio", "--rounds", "4"]).is_err());
     }

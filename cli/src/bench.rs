@@ -106,7 +106,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let rows = series
         .iter()
         .map(|(engine, rounds)| {
-            let series = Series { engine: engine.name(), rounds };
+            let series = Series {
+                engine: engine.name(),
+                rounds,
+            };
             series.row(&load, of(Engine::Fio), of(Engine::FioHugepages))
         })
         .collect();
@@ -119,7 +122,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         rows,
         omitted,
     };
-    if args.json { console::print_json(&report) } else { console::print(table::show(&report)) }
+    if args.json {
+        console::print_json(&report)
+    } else {
+        console::print(table::show(&report))
+    }
 }
 
 /// The file to read; made for the time of the run where the job's does not exist.
@@ -128,7 +135,10 @@ fn input(args: &BenchArgs, job: &Job) -> Result<(PathBuf, Option<MadeFile>)> {
         return Ok((file.clone(), None));
     }
     // fio's own name for the file of a job that names none.
-    let path = job.filename.clone().unwrap_or_else(|| format!("{}.0.0", job.name).into());
+    let path = job
+        .filename
+        .clone()
+        .unwrap_or_else(|| format!("{}.0.0", job.name).into());
     if path.exists() {
         return Ok((path, None));
     }
@@ -165,7 +175,12 @@ fn engines(args: &BenchArgs, load: &Load) -> (Vec<Engine>, Vec<Omitted>, Option<
     let mut engines = vec![Engine::Ringfield];
     let mut omitted = Vec::new();
     let mut fio_version = None;
-    let mut omit = |engine: Engine, why: String| omitted.push(Omitted { engine: engine.name(), why });
+    let mut omit = |engine: Engine, why: String| {
+        omitted.push(Omitted {
+            engine: engine.name(),
+            why,
+        })
+    };
     if args.compare.contains(&Peer::Fio) {
         match fio::version() {
             Ok(version) => {
@@ -189,18 +204,21 @@ fn engines(args: &BenchArgs, load: &Load) -> (Vec<Engine>, Vec<Omitted>, Option<
         }
     }
     for (peer, engine) in [(Peer::Mmap, Engine::Mmap), (Peer::Pread, Engine::Pread)] {
-        if args.compare.contains(&peer) {
-            engines.push(engine);
+        match (args.compare.contains(&peer), peer) {
+            (true, Peer::Pread) if load.burst.is_some() => {
+                omit(
+                    engine,
+                    "its threads do not wait for each other between bursts".to_owned(),
+                );
+            }
+            (true, _) => engines.push(engine),
+            (false, _) => {}
         }
     }
     (engines, omitted, fio_version)
 }
 
-fn measure(
-    engines: &[Engine],
-    load: &Load,
-    args: &BenchArgs,
-) -> Result<Vec<(Engine, Vec<Round>)>> {
+fn measure(engines: &[Engine], load: &Load, args: &BenchArgs) -> Result<Vec<(Engine, Vec<Round>)>> {
     let mut series: Vec<_> = engines.iter().map(|&engine| (engine, Vec::new())).collect();
     let bar = console::steps_bar(u64::from(args.rounds) * engines.len() as u64, "");
     for number in 0..args.rounds {
@@ -211,7 +229,12 @@ fn measure(
         for place in order {
             interrupt::check()?;
             let (engine, rounds) = &mut series[place];
-            bar.set_message(format!("round {} of {}: {}", number + 1, args.rounds, engine.name()));
+            bar.set_message(format!(
+                "round {} of {}: {}",
+                number + 1,
+                args.rounds,
+                engine.name()
+            ));
             rounds.push(engine.round(load, args)?);
             bar.inc(1);
         }

@@ -32,12 +32,20 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
 
 /// A bar over `total` bytes, with rate and time left. Hidden by indicatif where no terminal is.
 pub(crate) fn bytes_bar(total: u64, doing: &str) -> ProgressBar {
-    bar(total, doing, "{msg:.bold} [{bar:32}] {bytes} of {total_bytes} · {bytes_per_sec} · {eta}")
+    bar(
+        total,
+        doing,
+        "{msg:.bold} [{bar:32}] {bytes} of {total_bytes} · {bytes_per_sec} · {eta}",
+    )
 }
 
 /// A bar over `total` steps, each named while it runs.
 pub(crate) fn steps_bar(total: u64, doing: &str) -> ProgressBar {
-    let bar = bar(total, doing, "{spinner} [{bar:32}] {pos}/{len} · {msg:.bold}");
+    let bar = bar(
+        total,
+        doing,
+        "{spinner} [{bar:32}] {pos}/{len} · {msg:.bold}",
+    );
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
@@ -55,7 +63,9 @@ fn bar(total: u64, doing: &str, template: &str) -> ProgressBar {
 pub(crate) fn table(head: &[&str], text_columns: &[usize], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(TableStyle::new().header_separator(rule)).set_header(head.iter().copied());
+    table
+        .load_style(TableStyle::new().header_separator(rule))
+        .set_header(head.iter().copied());
     for row in rows {
         table.add_row(row);
     }
@@ -81,11 +91,12 @@ pub(crate) fn grouped(number: f64) -> String {
     text
 }
 
-/// Microseconds below ten thousand, else milliseconds: at most four digits to compare.
+/// Microseconds below a thousand, else milliseconds: three digits to compare.
 pub(crate) fn latency(us: f64) -> String {
     match us {
         us if us < 9.95 => format!("{us:.1} µs"),
-        us if us < 9_999.5 => format!("{us:.0} µs"),
+        us if us < 999.5 => format!("{us:.0} µs"),
+        us if us < 9_995.0 => format!("{:.2} ms", us / 1e3),
         us if us < 99_950.0 => format!("{:.1} ms", us / 1e3),
         us => format!("{:.0} ms", us / 1e3),
     }
@@ -101,7 +112,8 @@ mod tests {
         assert_eq!(grouped(999.0), "999");
         assert_eq!(grouped(-1.0), "0");
         assert_eq!(latency(51.2), "51 µs");
-        assert_eq!(latency(3.14), "3.1 µs");
+        assert_eq!(latency(5.64), "5.6 µs");
+        assert_eq!(latency(8_094.0), "8.09 ms");
         assert_eq!(latency(12_345.0), "12.3 ms");
         assert_eq!(latency(123_456.0), "123 ms");
     }

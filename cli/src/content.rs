@@ -38,7 +38,9 @@ impl Content {
         match self {
             Content::Pattern => blocks.all(|(block, bytes)| is_pattern(block, bytes)),
             Content::Digests(digests) => blocks.all(|(block, bytes)| {
-                usize::try_from(block).ok().and_then(|block| digests.get(block))
+                usize::try_from(block)
+                    .ok()
+                    .and_then(|block| digests.get(block))
                     == Some(&digest(bytes))
             }),
         }
@@ -126,7 +128,9 @@ fn is_pattern(block: u64, bytes: &[u8]) -> bool {
     let wrong = (0_u64..).zip(words(whole)).fold(0, |wrong, (i, word)| {
         wrong | (word ^ start.wrapping_add(i.wrapping_mul(STEP)))
     });
-    let tail = start.wrapping_add((whole.len() as u64 / 8).wrapping_mul(STEP)).to_le_bytes();
+    let tail = start
+        .wrapping_add((whole.len() as u64 / 8).wrapping_mul(STEP))
+        .to_le_bytes();
     wrong == 0 && tail.starts_with(rest)
 }
 
@@ -143,7 +147,9 @@ fn digest(bytes: &[u8]) -> u64 {
     for &byte in rest {
         lanes[0] = (lanes[0].rotate_left(29) ^ u64::from(byte)).wrapping_mul(STEP);
     }
-    lanes.into_iter().fold(0, |mixed, lane| splitmix64(mixed ^ lane))
+    lanes
+        .into_iter()
+        .fold(0, |mixed, lane| splitmix64(mixed ^ lane))
 }
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {

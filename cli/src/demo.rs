@@ -107,7 +107,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     }
     match report.rows.iter().map(|row| row.wrong).sum::<u64>() {
         0 => Ok(()),
-        wrong => Err(Error::message(format!("{wrong} reads returned wrong bytes"))),
+        wrong => Err(Error::message(format!(
+            "{wrong} reads returned wrong bytes"
+        ))),
     }
 }
 
@@ -164,7 +166,10 @@ impl Field {
     fn model(path: &Path, size: Option<Size>) -> Result<Field> {
         let metadata = fs::metadata(path).at("cannot read", path)?;
         if !metadata.is_file() {
-            return Err(Error::message(format!("{} is not a regular file", path.display())));
+            return Err(Error::message(format!(
+                "{} is not a regular file",
+                path.display()
+            )));
         }
         let file_bytes = metadata.len();
         let region_bytes = file_bytes.min(size.map_or(MODEL_BYTES_MAX, |size| size.0));
@@ -179,7 +184,13 @@ impl Field {
         let content = Content::of_file(path, region_bytes, |done| bar.set_position(done))?;
         bar.finish_and_clear();
         let path = fs::canonicalize(path).at("cannot find", path)?;
-        Ok(Field { path, made: None, file_bytes, region_bytes, content })
+        Ok(Field {
+            path,
+            made: None,
+            file_bytes,
+            region_bytes,
+            content,
+        })
     }
 }
 
@@ -192,7 +203,11 @@ fn measure(args: &DemoArgs, field: &Field) -> Result<Report> {
         file_bytes: field.file_bytes,
         region_bytes: field.region_bytes,
         budget_bytes: args.budget.0,
-        memory_limit: Limit { kind: "not limited".into(), bytes: None, why: None },
+        memory_limit: Limit {
+            kind: "not limited".into(),
+            bytes: None,
+            why: None,
+        },
         rows: Vec::new(),
         report: Vec::new(),
         notes: notes(args, field, &file),
@@ -207,11 +222,9 @@ fn measure(args: &DemoArgs, field: &Field) -> Result<Report> {
             os::drop_cache(&file);
             let command = worker_command(args, field, workload, reader, group.as_ref().ok())?;
             let outcome = run_worker(command, &digests).map_err(|e| match e {
-                Error::Message(why) => Error::Message(format!(
-                    "{}, {}: {why}",
-                    reader.name(),
-                    workload.name()
-                )),
+                Error::Message(why) => {
+                    Error::Message(format!("{}, {}: {why}", reader.name(), workload.name()))
+                }
                 other => other,
             })?;
             report.memory_limit = match &group {
@@ -220,9 +233,11 @@ fn measure(args: &DemoArgs, field: &Field) -> Result<Report> {
                     bytes: Some(limit_bytes),
                     why: None,
                 },
-                Err(why) => {
-                    Limit { kind: "not limited".into(), bytes: None, why: Some(why.clone()) }
-                }
+                Err(why) => Limit {
+                    kind: "not limited".into(),
+                    bytes: None,
+                    why: Some(why.clone()),
+                },
             };
             if reader == Reader::Engine {
                 report.report.clone_from(&outcome.items);
@@ -250,7 +265,10 @@ fn notes(args: &DemoArgs, field: &Field, file: &File) -> Vec<String> {
         notes.push("the file fits into the budget: this is not the case ringfield is for".into());
     }
     if field.region_bytes < field.file_bytes {
-        notes.push(format!("only the first {} of the file were read", Size(field.region_bytes)));
+        notes.push(format!(
+            "only the first {} of the file were read",
+            Size(field.region_bytes)
+        ));
     }
     notes
 }
@@ -294,7 +312,13 @@ fn worker_command(
     let mut command = Command::new("/proc/self/exe");
     command.arg0("ringfield");
     command
-        .args(["demo-worker", "--reader", reader.name(), "--workload", workload.argument()])
+        .args([
+            "demo-worker",
+            "--reader",
+            reader.name(),
+            "--workload",
+            workload.argument(),
+        ])
         .args(["--region", &field.region_bytes.to_string()])
         .args(["--budget", &args.budget.0.to_string()])
         .args(["--time-ms", &args.time.as_millis().to_string()])
@@ -303,7 +327,10 @@ fn worker_command(
     if let Some(group) = group {
         command.arg("--entrance").arg(group.entrance());
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     Ok(command)
 }
 

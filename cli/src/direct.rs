@@ -13,7 +13,11 @@ const ALIGN: usize = 4096;
 /// # Errors
 /// What opening without `O_DIRECT` answers.
 pub(crate) fn open(path: &Path) -> io::Result<(File, bool)> {
-    match OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path) {
+    match OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+    {
         Ok(file) => Ok((file, true)),
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok((File::open(path)?, false)),
         Err(e) => Err(e),

@@ -34,7 +34,10 @@ struct Report {
 pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let rows = engine_run::doctor(&args.path)?;
     if args.json {
-        return console::print_json(&Report { path: args.path.clone(), rows });
+        return console::print_json(&Report {
+            path: args.path.clone(),
+            rows,
+        });
     }
     let degraded = rows.iter().filter(|row| !row.why.is_empty()).count();
     let cells = rows

@@ -9,7 +9,11 @@ use crate::doctor::Item;
 use crate::error::{Error, Result};
 
 pub(crate) fn bench_round(_load: &Load, _args: &BenchArgs) -> Result<Round> {
-    Ok(Round { iops: 1.0, backend: "stub".into(), ..Round::default() })
+    Ok(Round {
+        iops: 1.0,
+        backend: "stub".into(),
+        ..Round::default()
+    })
 }
 pub(crate) fn demo(path: &Path, _budget: u64, tally: &mut Tally) -> Result<(String, Vec<Item>)> {
     crate::demo::rivals::pread(path, tally)?;

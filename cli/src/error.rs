@@ -58,10 +58,16 @@ pub(crate) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn at(self, doing: &str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io { what: format!("{doing} {}", path.display()), source })
+        self.map_err(|source| Error::Io {
+            what: format!("{doing} {}", path.display()),
+            source,
+        })
     }
 
     fn doing(self, what: &str) -> Result<T> {
-        self.map_err(|source| Error::Io { what: what.to_owned(), source })
+        self.map_err(|source| Error::Io {
+            what: what.to_owned(),
+            source,
+        })
     }
 }

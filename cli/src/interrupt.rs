@@ -33,5 +33,9 @@ pub(crate) fn requested() -> bool {
 /// # Errors
 /// `Interrupted`, if so.
 pub(crate) fn check() -> Result<()> {
-    if requested() { Err(Error::Interrupted) } else { Ok(()) }
+    if requested() {
+        Err(Error::Interrupted)
+    } else {
+        Ok(())
+    }
 }

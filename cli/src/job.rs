@@ -53,6 +53,11 @@ pub(crate) struct Job {
     pub(crate) randseed: Option<u64>,
     /// Reads per second of each of the `numjobs`.
     pub(crate) rate_iops: Option<u32>,
+    /// After every `thinktime_blocks` reads: wait for all of them, then this long.
+    pub(crate) thinktime: Option<Duration>,
+    pub(crate) thinktime_blocks: u32,
+    /// `thinktime_blocks_type=issue`; fio's default counts completed reads instead.
+    pub(crate) thinktime_by_issue: bool,
     /// fio runs its jobs as threads instead of processes.
     pub(crate) thread: bool,
     pub(crate) group_reporting: bool,
@@ -99,9 +104,17 @@ pub(crate) enum JobErrorKind {
     #[error("option '{name}' is not implemented yet")]
     OptionNotImplemented { name: String },
     #[error("{name}={value} is not implemented yet: {implemented}")]
-    ValueNotImplemented { name: String, value: String, implemented: &'static str },
+    ValueNotImplemented {
+        name: String,
+        value: String,
+        implemented: &'static str,
+    },
     #[error("{name}={value}: {expected}")]
-    BadValue { name: String, value: String, expected: String },
+    BadValue {
+        name: String,
+        value: String,
+        expected: String,
+    },
     #[error("option '{name}' needs a value")]
     NoValue { name: String },
     #[error("job section [{name}] is not implemented yet: a job file has one job")]
@@ -110,6 +123,10 @@ pub(crate) enum JobErrorKind {
     NoJob,
     #[error("time_based needs a runtime")]
     NoRuntime,
+    #[error(
+        "thinktime after completed reads is not implemented yet: thinktime_blocks_type=issue is"
+    )]
+    ThinktimeByCompletion,
 }
 
 impl Job {
@@ -118,7 +135,11 @@ impl Job {
     /// # Errors
     /// A file that cannot be read, is malformed, or asks for what is not implemented.
     pub(crate) fn load(path: &Path) -> Result<Job, JobError> {
-        let whole = |kind| JobError { file: path.to_owned(), line: None, kind };
+        let whole = |kind| JobError {
+            file: path.to_owned(),
+            line: None,
+            kind,
+        };
         let mut text = Vec::new();
         // Without waiting: a FIFO would otherwise hold the open until somebody writes.
         let file = OpenOptions::new()
@@ -126,7 +147,10 @@ impl Job {
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .map_err(|e| whole(JobErrorKind::Read(e)))?;
-        let kind = file.metadata().map_err(|e| whole(JobErrorKind::Read(e)))?.file_type();
+        let kind = file
+            .metadata()
+            .map_err(|e| whole(JobErrorKind::Read(e)))?
+            .file_type();
         if !kind.is_file() {
             return Err(whole(JobErrorKind::Malformed("not a regular file")));
         }
@@ -144,7 +168,11 @@ impl Job {
     /// # Errors
     /// As [`Job::load`].
     pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Job, JobError> {
-        let at = |line, kind| JobError { file: path.to_owned(), line, kind };
+        let at = |line, kind| JobError {
+            file: path.to_owned(),
+            line,
+            kind,
+        };
         let mut job = Job::default();
         let mut section = Section::None;
         let mut job_line = None;
@@ -152,9 +180,9 @@ impl Job {
             let (line, item) = item.map_err(|(line, kind)| at(Some(line), kind))?;
             let applied = match item {
                 lines::Line::Section(name) => section.enter(name),
-                lines::Line::Option { name, value } => {
-                    section.check().and_then(|()| options::apply(&mut job, name, value))
-                }
+                lines::Line::Option { name, value } => section
+                    .check()
+                    .and_then(|()| options::apply(&mut job, name, value)),
             };
             applied.map_err(|kind| at(Some(line), kind))?;
             if job_line.is_none()
@@ -169,6 +197,9 @@ impl Job {
         }
         if job.time_based && job.runtime.is_none() {
             return Err(at(job_line, JobErrorKind::NoRuntime));
+        }
+        if job.thinktime.is_some() && !job.thinktime_by_issue {
+            return Err(at(job_line, JobErrorKind::ThinktimeByCompletion));
         }
         Ok(job)
     }
@@ -199,6 +230,9 @@ impl Default for Job {
             randrepeat: true,
             randseed: None,
             rate_iops: None,
+            thinktime: None,
+            thinktime_blocks: 1,
+            thinktime_by_issue: false,
             thread: false,
             group_reporting: false,
         }
@@ -219,10 +253,14 @@ impl Section {
             (Section::None | Section::Global, _) => Section::Job(name.to_owned()),
             // fio applies it to later jobs only; there are none, so it would be ignored.
             (Section::Job(_), "global") => {
-                return Err(JobErrorKind::Malformed("[global] after the job has no effect"));
+                return Err(JobErrorKind::Malformed(
+                    "[global] after the job has no effect",
+                ));
             }
             (Section::Job(_), _) => {
-                return Err(JobErrorKind::SecondJob { name: name.to_owned() });
+                return Err(JobErrorKind::SecondJob {
+                    name: name.to_owned(),
+                });
             }
         };
         Ok(())
@@ -230,9 +268,9 @@ impl Section {
 
     fn check(&self) -> Result<(), JobErrorKind> {
         match self {
-            Section::None => {
-                Err(JobErrorKind::Malformed("an option before the first [global] or [job]"))
-            }
+            Section::None => Err(JobErrorKind::Malformed(
+                "an option before the first [global] or [job]",
+            )),
             _ => Ok(()),
         }
     }

@@ -47,9 +47,14 @@ impl MadeFile {
             content::fill(offset, bytes);
             let end = (offset + CHUNK_BYTES).min(len);
             // Direct I/O writes whole sectors; what is too much is cut off below.
-            let write = if direct { end.next_multiple_of(4096) } else { end } - offset;
+            let write = if direct {
+                end.next_multiple_of(4096)
+            } else {
+                end
+            } - offset;
             let write = usize::try_from(write).unwrap_or(bytes.len());
-            file.write_all_at(&bytes[..write], offset).at("cannot write", &self.path)?;
+            file.write_all_at(&bytes[..write], offset)
+                .at("cannot write", &self.path)?;
             offset = end;
             progress(offset);
         }
@@ -67,7 +72,12 @@ impl Drop for MadeFile {
 /// Opened with `O_DIRECT` where the file system has it, so that making the file fills no cache.
 fn create_new(path: &Path) -> io::Result<(File, bool)> {
     let open = |flags| {
-        OpenOptions::new().read(true).write(true).create_new(true).custom_flags(flags).open(path)
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .custom_flags(flags)
+            .open(path)
     };
     match open(libc::O_DIRECT) {
         Ok(file) => Ok((file, true)),
@@ -131,7 +141,12 @@ mod tests {
         let Err(error) = MadeFile::create(path.clone(), 1 << 60, |_| {}) else {
             panic!("must be refused");
         };
-        assert!(error.to_string().contains("free, the file needs 1048576 TiB"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("free, the file needs 1048576 TiB"),
+            "{error}"
+        );
         assert!(!path.exists());
     }
 }

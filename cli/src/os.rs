@@ -20,7 +20,7 @@ pub(crate) fn cpu_time() -> Duration {
 }
 
 fn duration(time: libc::timeval) -> Duration {
-    let us = i64::from(time.tv_sec) * 1_000_000 + i64::from(time.tv_usec);
+    let us = time.tv_sec * 1_000_000 + time.tv_usec;
     Duration::from_micros(u64::try_from(us).unwrap_or(0))
 }
 
@@ -93,7 +93,10 @@ impl FileMap {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(FileMap { start: start.cast(), len })
+        Ok(FileMap {
+            start: start.cast(),
+            len,
+        })
     }
 
     /// The file's bytes. Nobody may truncate the file meanwhile: that is a rival's weakness, and
@@ -109,7 +112,9 @@ impl FileMap {
             MapAdvice::Random => libc::MADV_RANDOM,
             MapAdvice::WillNeed => libc::MADV_WILLNEED,
         };
-        let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(self.len);
+        let end = usize::try_from(range.end)
+            .unwrap_or(usize::MAX)
+            .min(self.len);
         let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end) & !4095;
         // SAFETY: `start <= end <= len`: inside the mapping or one past it.
         let address = unsafe { self.start.add(start) };
@@ -138,7 +143,7 @@ pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
     }
     // SAFETY: all-zero bytes are a valid statvfs, and the call succeeded.
     let stat = unsafe { stat.assume_init() };
-    Ok(u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize)))
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Whether `file` is memory (tmpfs) and no disk at all.
@@ -149,11 +154,6 @@ pub(crate) fn is_memory(file: &File) -> bool {
     // SAFETY: all-zero bytes are a valid statfs.
     let stat = unsafe { stat.assume_init() };
     status == 0 && stat.f_type == libc::TMPFS_MAGIC
-}
-
-pub(crate) fn is_root() -> bool {
-    // SAFETY: takes nothing and cannot fail.
-    unsafe { libc::geteuid() == 0 }
 }
 
 /// Has the kernel end this process when its parent dies, however that happens.
@@ -174,9 +174,16 @@ pub(crate) fn peak_resident_bytes() -> u64 {
 
 /// How many io_uring worker threads a process has: each is a read that left the fast path.
 pub(crate) fn iowq_threads(pid: &str) -> u32 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    let comms = tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")));
-    let workers = comms.flatten().filter(|comm| comm.starts_with("iou-wrk")).count();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0;
+    };
+    let comms = tasks
+        .flatten()
+        .map(|task| fs::read_to_string(task.path().join("comm")));
+    let workers = comms
+        .flatten()
+        .filter(|comm| comm.starts_with("iou-wrk"))
+        .count();
     u32::try_from(workers).unwrap_or(u32::MAX)
 }
 

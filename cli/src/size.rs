@@ -15,19 +15,30 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let digits = text
+            .bytes()
+            .take_while(|b| b.is_ascii_digit() || *b == b'.')
+            .count();
         let (number, unit) = text.split_at(digits);
         if number.is_empty() {
             return Err("a size is a number with an optional unit, such as 64KiB".into());
         }
         let unit_bytes = unit_bytes(unit.trim()).ok_or_else(|| {
-            format!("unknown unit '{}'; units are KiB, MiB, GiB, TiB (or K, M, G, T)", unit.trim())
+            format!(
+                "unknown unit '{}'; units are KiB, MiB, GiB, TiB (or K, M, G, T)",
+                unit.trim()
+            )
         })?;
         let bytes = match number.split_once('.') {
-            None => number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_bytes)),
+            None => number
+                .parse::<u64>()
+                .ok()
+                .and_then(|n| n.checked_mul(unit_bytes)),
             Some((whole, fraction)) => scale(whole, fraction, unit_bytes),
         };
-        bytes.map(Size).ok_or_else(|| format!("'{text}' is not a number of bytes below 16 EiB"))
+        bytes
+            .map(Size)
+            .ok_or_else(|| format!("'{text}' is not a number of bytes below 16 EiB"))
     }
 }
 

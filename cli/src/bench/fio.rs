@@ -15,6 +15,8 @@ use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::os;
 
+const HUGE_BYTES: u64 = 2 << 20;
+
 /// Where fio's buffers come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
@@ -29,15 +31,22 @@ pub(crate) enum Memory {
 /// # Errors
 /// fio is absent or older than its `io_uring` engine with registered files.
 pub(crate) fn version() -> std::result::Result<String, String> {
-    let output = Command::new("fio").arg("--version").output().map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => "fio is not installed (apt install fio)".to_owned(),
-        _ => format!("fio cannot be run: {e}"),
-    })?;
+    let output = Command::new("fio")
+        .arg("--version")
+        .output()
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => "fio is not installed (apt install fio)".to_owned(),
+            _ => format!("fio cannot be run: {e}"),
+        })?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
-    let memory = if load.iomem.as_deref() == Some("mmaphuge") { Memory::Huge } else { memory };
+    let memory = if load.iomem.as_deref() == Some("mmaphuge") {
+        Memory::Huge
+    } else {
+        memory
+    };
     // Only for the time of this run, so that no other engine is helped by it.
     let _huge = match memory {
         Memory::Default => None,
@@ -56,7 +65,12 @@ pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
         let _ = child.wait();
     }
     let finished = finished?;
-    let parsed = serde_json::from_str::<Value>(&finished.stdout).ok();
+    // Messages of its jobs come before the report.
+    let report = finished
+        .stdout
+        .find("{\n")
+        .map_or("", |start| &finished.stdout[start..]);
+    let parsed = serde_json::from_str::<Value>(report).ok();
     let job = parsed.as_ref().and_then(|report| report["jobs"].get(0));
     let failed = !finished.status.success() || job.is_none_or(|job| job["error"] != 0);
     match job.and_then(|job| parse(load, job)).filter(|_| !failed) {
@@ -68,7 +82,7 @@ pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
         }),
         None => Err(Error::message(format!(
             "fio failed: {}",
-            finished.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("no output")
+            finished.complaint()
         ))),
     }
 }
@@ -78,9 +92,15 @@ pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
 /// # Errors
 /// Why they cannot be had.
 pub(crate) fn reserve(load: &Load) -> std::result::Result<Reservation, String> {
-    // fio maps the buffers of each job separately, rounded up, with an alignment page to spare.
-    let job_bytes = (load.block_bytes * u64::from(load.iodepth) + 4096).next_multiple_of(2 << 20);
+    // Each job maps its buffers rounded up, and then a little more to align them in.
+    let depth = u64::from(ring_depth(load));
+    let job_bytes = (load.block_bytes * depth).next_multiple_of(HUGE_BYTES) + HUGE_BYTES;
     Reservation::new(job_bytes * u64::from(load.numjobs))
+}
+
+/// fio's io_uring engine takes a depth that is no power of two for the next one that is.
+fn ring_depth(load: &Load) -> u32 {
+    load.iodepth.next_power_of_two()
 }
 
 fn arguments(load: &Load, memory: Memory) -> Vec<String> {
@@ -125,6 +145,11 @@ fn arguments(load: &Load, memory: Memory) -> Vec<String> {
     if let Some(rate) = load.rate_iops {
         add("rate_iops", &rate);
     }
+    if let Some(burst) = load.burst {
+        add("thinktime", &format!("{}us", burst.pause.as_micros()));
+        add("thinktime_blocks", &burst.reads);
+        add("thinktime_blocks_type", &"issue");
+    }
     if load.thread {
         add("thread", &1);
     }
@@ -146,7 +171,17 @@ fn flags(load: &Load, memory: Memory) -> Vec<String> {
     flags.extend(load.fixedbufs.then(|| "fixedbufs".to_owned()));
     flags.extend(load.registerfiles.then(|| "registerfiles".to_owned()));
     flags.push(format!("batch_submit={}", load.batch_submit));
-    flags.push(format!("batch_complete={}..{}", load.batch_complete_min, load.batch_complete_max));
+    flags.push(format!(
+        "batch_complete={}..{}",
+        load.batch_complete_min, load.batch_complete_max
+    ));
+    if ring_depth(load) != load.iodepth {
+        flags.push(format!(
+            "iodepth {} (fio rounds {} up)",
+            ring_depth(load),
+            load.iodepth
+        ));
+    }
     flags.push(match (memory, &load.iomem) {
         (Memory::Huge, _) => "iomem=mmaphuge".to_owned(),
         (Memory::Default, Some(iomem)) => format!("iomem={iomem}"),
@@ -160,6 +195,21 @@ struct Finished {
     stdout: String,
     stderr: String,
     iowq_threads: u32,
+}
+
+impl Finished {
+    /// The line that says what went wrong.
+    fn complaint(&self) -> &str {
+        let mut lines = self
+            .stdout
+            .lines()
+            .chain(self.stderr.lines())
+            .map(str::trim);
+        let complaint = lines.clone().find_map(|line| line.strip_prefix("fio: "));
+        complaint
+            .or_else(|| lines.find(|line| !line.is_empty()))
+            .unwrap_or("no output")
+    }
 }
 
 /// Waits for fio, counting its io_uring worker threads meanwhile.
@@ -179,7 +229,12 @@ fn watch(child: &mut Child) -> Result<Finished> {
         thread::sleep(Duration::from_millis(50));
     };
     let text = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    Ok(Finished { status, stdout: text(stdout), stderr: text(stderr), iowq_threads })
+    Ok(Finished {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+        iowq_threads,
+    })
 }
 
 /// The processes that fio forked for its jobs.
@@ -213,7 +268,11 @@ fn parse(load: &Load, job: &Value) -> Option<Round> {
     Some(Round {
         iops,
         bw_bytes: iops * load.block_bytes as f64,
-        lat_us: LatUs { p50: us("50.000000")?, p99: us("99.000000")?, p999: us("99.900000")? },
+        lat_us: LatUs {
+            p50: us("50.000000")?,
+            p99: us("99.000000")?,
+            p999: us("99.900000")?,
+        },
         cpu_us_per_io: cpu_percent / 100.0 * job["job_runtime"].as_f64()? * 1000.0 / reads,
         backend: "io_uring".into(),
         ..Round::default()
@@ -248,7 +307,10 @@ mod tests {
             "--time_based=1",
             "--iomem=mmaphuge",
         ] {
-            assert!(arguments.iter().any(|a| a == expected), "{expected} in {arguments:?}");
+            assert!(
+                arguments.iter().any(|a| a == expected),
+                "{expected} in {arguments:?}"
+            );
         }
     }
 

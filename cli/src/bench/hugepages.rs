@@ -19,7 +19,9 @@ impl Reservation {
         let page_bytes = meminfo("Hugepagesize:").ok_or("this kernel has no huge pages")? << 10;
         let need = bytes.div_ceil(page_bytes);
         let reserved = meminfo("HugePages_Rsvd:").unwrap_or(0);
-        let free = meminfo("HugePages_Free:").unwrap_or(0).saturating_sub(reserved);
+        let free = meminfo("HugePages_Free:")
+            .unwrap_or(0)
+            .saturating_sub(reserved);
         if free >= need {
             return Ok(Reservation { added: 0 });
         }
@@ -30,9 +32,13 @@ impl Reservation {
         })?;
         // From here on dropping gives back what was got, also when it was not enough.
         let got = read_pool().unwrap_or(before);
-        let reservation = Reservation { added: got.saturating_sub(before) };
+        let reservation = Reservation {
+            added: got.saturating_sub(before),
+        };
         if got < wanted {
-            return Err(format!("memory is too fragmented: {got} of {wanted} huge pages"));
+            return Err(format!(
+                "memory is too fragmented: {got} of {wanted} huge pages"
+            ));
         }
         Ok(reservation)
     }
@@ -54,7 +60,12 @@ fn read_pool() -> Option<u64> {
 
 fn meminfo(key: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix(key))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -31,10 +31,19 @@ pub(crate) struct Load {
     pub(crate) seed: u64,
     pub(crate) norandommap: bool,
     pub(crate) rate_iops: Option<u32>,
+    /// After every so many reads: wait for all of them, then this long.
+    pub(crate) burst: Option<Burst>,
     pub(crate) thread: bool,
     pub(crate) fixedbufs: bool,
     pub(crate) registerfiles: bool,
     pub(crate) iomem: Option<String>,
+}
+
+/// fio's `thinktime` after `thinktime_blocks` issued reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Burst {
+    pub(crate) reads: u32,
+    pub(crate) pause: Duration,
 }
 
 impl Load {
@@ -69,7 +78,10 @@ impl Load {
         let depth = job.iodepth;
         // Batches of 16, or half the queue, handed over together and taken back as they come: of
         // the settings tried on an NVMe disk the fastest for fio, so the rival is at its best.
-        let batch_submit = job.batch_submit.unwrap_or((depth / 2).clamp(1, 16)).min(depth);
+        let batch_submit = job
+            .batch_submit
+            .unwrap_or((depth / 2).clamp(1, 16))
+            .min(depth);
         let batch_complete_min = job.batch_complete_min.unwrap_or(1).min(depth);
         Ok(Load {
             path,
@@ -85,7 +97,11 @@ impl Load {
                 .unwrap_or(depth)
                 .clamp(batch_complete_min.max(1), depth),
             // Zero is fio's way to say: as soon as there is room.
-            iodepth_low: job.iodepth_low.filter(|&low| low > 0).unwrap_or(depth).min(depth),
+            iodepth_low: job
+                .iodepth_low
+                .filter(|&low| low > 0)
+                .unwrap_or(depth)
+                .min(depth),
             runtime: job.runtime,
             time_based: job.time_based,
             seed: match job.randseed {
@@ -95,6 +111,10 @@ impl Load {
             },
             norandommap: job.norandommap,
             rate_iops: job.rate_iops,
+            burst: job.thinktime.map(|pause| Burst {
+                reads: job.thinktime_blocks,
+                pause,
+            }),
             thread: job.thread,
             fixedbufs: job.fixedbufs.unwrap_or(true),
             registerfiles: job.registerfiles.unwrap_or(true),
@@ -111,6 +131,12 @@ impl Load {
     pub(crate) fn goes_on(&self, reads: u64, elapsed: Duration) -> bool {
         let in_time = self.runtime.is_none_or(|runtime| elapsed < runtime);
         in_time && (self.time_based || reads < self.blocks())
+    }
+
+    /// The pause that is due before the read number `index`, after every earlier one is complete.
+    pub(crate) fn pause_before(&self, index: u64) -> Option<Duration> {
+        let burst = self.burst?;
+        (index > 0 && index.is_multiple_of(burst.reads.into())).then_some(burst.pause)
     }
 
     /// When the read number `index` of a host thread may start, counted from the thread's start.
@@ -134,7 +160,10 @@ mod tests {
     fn whole_blocks_of_the_smaller_of_file_and_size() {
         let load = |text: &str, file| Load::new(&job(text), "f".into(), file);
         assert_eq!(load("[j]\nbs=4k", 10_000).expect("fits").region_bytes, 8192);
-        assert_eq!(load("[j]\nbs=4k\nsize=4k", 10_000).expect("fits").blocks(), 1);
+        assert_eq!(
+            load("[j]\nbs=4k\nsize=4k", 10_000).expect("fits").blocks(),
+            1
+        );
         assert!(load("[j]\nbs=4k\nsize=12k", 10_000).is_err());
         assert!(load("[j]\nbs=64k", 10_000).is_err());
         assert!(load("[j]\ndirect=0", 10_000).is_err());
@@ -146,11 +175,25 @@ mod tests {
             let load = Load::new(&job(&format!("[j]\niodepth={depth}")), "f".into(), 1 << 20)
                 .expect("fits");
             assert!(load.batch_submit >= 1 && load.batch_submit <= depth);
-            assert_eq!((load.batch_complete_min, load.batch_complete_max), (1, depth));
+            assert_eq!(
+                (load.batch_complete_min, load.batch_complete_max),
+                (1, depth)
+            );
         }
         let burst = "[j]\niodepth=24\niodepth_batch_submit=24\niodepth_batch_complete_min=24";
         let load = Load::new(&job(burst), "f".into(), 1 << 20).expect("fits");
         assert_eq!((load.batch_complete_min, load.batch_complete_max), (24, 24));
+    }
+
+    #[test]
+    fn a_burst_pauses_between_its_reads_and_the_next_ones() {
+        let job = job("[j]\nthinktime=7\nthinktime_blocks=24\nthinktime_blocks_type=issue");
+        let load = Load::new(&job, "f".into(), 1 << 20).expect("fits");
+        let pauses: Vec<u64> = (0..60)
+            .filter(|&i| load.pause_before(i).is_some())
+            .collect();
+        assert_eq!(pauses, [24, 48]);
+        assert_eq!(load.pause_before(24), Some(Duration::from_micros(7)));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
                     break;
                 }
                 super::wait_until_due(load, start, index);
+                if let Some(pause) = load.pause_before(index) {
+                    std::thread::sleep(pause);
+                }
+                announce(load, &map, &order, index);
                 let begin = Instant::now();
                 let offset = usize::try_from(order.offset(index)).unwrap_or(0);
                 let end = offset + usize::try_from(load.block_bytes).unwrap_or(0);
@@ -46,12 +50,33 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
     )?;
     interrupt::check()?;
     let flags = vec![
-        advice.to_owned(),
+        if load.burst.is_some() {
+            "MADV_WILLNEED for each burst".into()
+        } else {
+            advice.to_owned()
+        },
         "depth=1".to_owned(),
         "cold page cache".to_owned(),
         memory_limit().unwrap_or_else(|| "not memory limited".to_owned()),
     ];
-    Ok(Round { backend: "mmap".into(), flags, ..measured.round(load, 0.0) })
+    Ok(Round {
+        backend: "mmap".into(),
+        flags,
+        ..measured.round(load, 0.0)
+    })
+}
+
+/// Says at the start of a burst what the whole burst will need: the best that mmap can do.
+fn announce(load: &Load, map: &FileMap, order: &Order, index: u64) {
+    let Some(burst) = load.burst.map(|burst| u64::from(burst.reads)) else {
+        return;
+    };
+    if index.is_multiple_of(burst) {
+        for index in index..index.saturating_add(burst.min(load.blocks())) {
+            let offset = order.offset(index);
+            map.advise(offset..offset + load.block_bytes, MapAdvice::WillNeed);
+        }
+    }
 }
 
 /// The memory limit that this process was put under, if any.

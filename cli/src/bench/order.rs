@@ -37,9 +37,16 @@ impl Order {
         let kind = match load.rw {
             Rw::Read => Kind::Sequential,
             Rw::RandRead if load.norandommap => Kind::Random { seed },
-            Rw::RandRead => Kind::Permuted { seed, half_bits: half_bits(blocks) },
+            Rw::RandRead => Kind::Permuted {
+                seed,
+                half_bits: half_bits(blocks),
+            },
         };
-        Order { blocks, block_bytes: load.block_bytes, kind }
+        Order {
+            blocks,
+            block_bytes: load.block_bytes,
+            kind,
+        }
     }
 
     /// The offset of read number `index`; after the last block the order begins anew.
@@ -71,7 +78,10 @@ fn feistel(block: u64, seed: u64, half_bits: u32) -> u64 {
     let mask = (1 << half_bits) - 1;
     let (mut left, mut right) = (block >> half_bits, block & mask);
     for round in 0..4 {
-        (left, right) = (right, left ^ (splitmix64(right ^ seed.rotate_left(round * 16)) & mask));
+        (left, right) = (
+            right,
+            left ^ (splitmix64(right ^ seed.rotate_left(round * 16)) & mask),
+        );
     }
     left << half_bits | right
 }
@@ -96,7 +106,10 @@ mod tests {
             assert!(blocks < 64 || !seen.is_sorted());
             assert!(blocks < 64 || !pass(1).eq(seen.iter().copied()));
             seen.sort_unstable();
-            assert!(seen.iter().copied().eq((0..blocks).map(|b| b * 512)), "{blocks} blocks");
+            assert!(
+                seen.iter().copied().eq((0..blocks).map(|b| b * 512)),
+                "{blocks} blocks"
+            );
         }
     }
 

@@ -39,7 +39,10 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
                 .at("cannot read", &load.path)?;
             latencies.record(begin.elapsed());
             if n < block {
-                return Err(Error::message(format!("{} became shorter", load.path.display())));
+                return Err(Error::message(format!(
+                    "{} became shorter",
+                    load.path.display()
+                )));
             }
         }
     };
@@ -49,6 +52,14 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
     if threads < wanted {
         flags.push(format!("capped: {wanted} in flight were asked for"));
     }
-    flags.push(if direct { "O_DIRECT".into() } else { "buffered: no O_DIRECT here".into() });
-    Ok(Round { backend: "pread".into(), flags, ..measured.round(load, 0.0) })
+    flags.push(if direct {
+        "O_DIRECT".into()
+    } else {
+        "buffered: no O_DIRECT here".into()
+    });
+    Ok(Round {
+        backend: "pread".into(),
+        flags,
+        ..measured.round(load, 0.0)
+    })
 }

@@ -45,7 +45,9 @@ impl Latencies {
     /// # Errors
     /// None in practice: the bounds are constants that the histogram accepts.
     pub(crate) fn new() -> Result<Latencies> {
-        Histogram::new_with_bounds(1, Self::MAX_NS, 3).map(Latencies).map_err(Error::message)
+        Histogram::new_with_bounds(1, Self::MAX_NS, 3)
+            .map(Latencies)
+            .map_err(Error::message)
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {
@@ -59,7 +61,11 @@ impl Latencies {
 
     pub(crate) fn us(&self) -> LatUs {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;
-        LatUs { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+        LatUs {
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+        }
     }
 
     fn add(&mut self, other: &Latencies) -> Result<()> {
@@ -105,12 +111,17 @@ impl Measured {
             let start = Instant::now();
             let mut latencies = Latencies::new()?;
             for thread in running {
-                let of_thread =
-                    thread.join().map_err(|_| Error::message("a thread of the run died"))?;
+                let of_thread = thread
+                    .join()
+                    .map_err(|_| Error::message("a thread of the run died"))?;
                 latencies.add(&of_thread?)?;
             }
             let cpu = os::cpu_time().saturating_sub(cpu_before);
-            Ok(Measured { latencies, elapsed: start.elapsed(), cpu })
+            Ok(Measured {
+                latencies,
+                elapsed: start.elapsed(),
+                cpu,
+            })
         })
     }
 
@@ -150,8 +161,17 @@ mod tests {
         let failed = Measured::run(
             2,
             |_| Ok(()),
-            |n, (), _| if n == 1 { Err(Error::message("no disk")) } else { Ok(()) },
+            |n, (), _| {
+                if n == 1 {
+                    Err(Error::message("no disk"))
+                } else {
+                    Ok(())
+                }
+            },
         );
-        assert_eq!(failed.err().map(|e| e.to_string()).as_deref(), Some("no disk"));
+        assert_eq!(
+            failed.err().map(|e| e.to_string()).as_deref(),
+            Some("no disk")
+        );
     }
 }

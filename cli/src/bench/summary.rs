@@ -115,7 +115,12 @@ impl Series<'_> {
             fixed_buffer_share: last
                 .fixed_buffer_share
                 .map(|_| spread(|r| r.fixed_buffer_share.unwrap_or(0.0)).min),
-            iowq_threads: self.rounds.iter().map(|r| r.iowq_threads).max().unwrap_or(0),
+            iowq_threads: self
+                .rounds
+                .iter()
+                .map(|r| r.iowq_threads)
+                .max()
+                .unwrap_or(0),
             hit_share: spread(|r| r.hit_share).median,
             rounds: self.rounds.len(),
             backend: last.backend,
@@ -150,7 +155,12 @@ mod tests {
     use std::path::Path;
 
     fn rounds(iops: &[f64]) -> Vec<Round> {
-        iops.iter().map(|&iops| Round { iops, ..Round::default() }).collect()
+        iops.iter()
+            .map(|&iops| Round {
+                iops,
+                ..Round::default()
+            })
+            .collect()
     }
 
     #[test]
@@ -159,7 +169,11 @@ mod tests {
         let load = Load::new(&job, "f".into(), 4096).expect("fits");
         let ours = rounds(&[100.0, 220.0, 330.0]);
         let fio = rounds(&[100.0, 200.0, 300.0]);
-        let row = Series { engine: "ringfield", rounds: &ours }.row(&load, &fio, &[]);
+        let row = Series {
+            engine: "ringfield",
+            rounds: &ours,
+        }
+        .row(&load, &fio, &[]);
         assert_eq!((row.iops, row.rounds), (220.0, 3));
         assert_eq!((row.spread.iops.min, row.spread.iops.max), (100.0, 330.0));
         assert_eq!(row.spread.iops.mad, 110.0);

@@ -26,8 +26,16 @@ pub(super) fn show(report: &Report) -> String {
         );
     }
     let head = [
-        "engine", "reads/s", "MB/s", "p50", "p99", "p99.9", "CPU/read", "reads/s to fio",
-        "to fio-hugepages", "rounds",
+        "engine",
+        "reads/s",
+        "MB/s",
+        "p50",
+        "p99",
+        "p99.9",
+        "CPU/read",
+        "reads/s to fio",
+        "to fio-hugepages",
+        "rounds",
     ];
     let rows = report.rows.iter().map(cells).collect();
     let _ = writeln!(text, "{}\n", console::table(&head, &[0], rows));
@@ -42,7 +50,9 @@ pub(super) fn show(report: &Report) -> String {
 
 fn cells(row: &Row) -> Vec<String> {
     let ratio = |ratios: &Option<super::summary::Ratios>| {
-        ratios.as_ref().map_or(String::from("-"), |r| interval(&r.iops))
+        ratios
+            .as_ref()
+            .map_or(String::from("-"), |r| interval(&r.iops))
     };
     vec![
         row.engine.to_owned(),
@@ -54,7 +64,11 @@ fn cells(row: &Row) -> Vec<String> {
         latency(row.cpu_us_per_io),
         ratio(&row.ratio_to_fio),
         ratio(&row.ratio_to_fio_hugepages),
-        format!("{}…{}", grouped(row.spread.iops.min), grouped(row.spread.iops.max)),
+        format!(
+            "{}…{}",
+            grouped(row.spread.iops.min),
+            grouped(row.spread.iops.max)
+        ),
     ]
 }
 

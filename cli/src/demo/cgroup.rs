@@ -69,7 +69,11 @@ impl Group {
             Version::V1 => "memory.max_usage_in_bytes",
             Version::V2 => "memory.peak",
         };
-        fs::read_to_string(self.dir.join(file)).ok()?.trim().parse().ok()
+        fs::read_to_string(self.dir.join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     pub(crate) fn kind(&self) -> &'static str {

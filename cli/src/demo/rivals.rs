@@ -58,7 +58,11 @@ pub(crate) fn pread(path: &Path, tally: &mut Tally) -> Result<&'static str> {
 
 /// Reads that are needed together.
 fn together(workload: Workload) -> usize {
-    if workload == Workload::Expert { Workload::BURST as usize } else { 1 }
+    if workload == Workload::Expert {
+        Workload::BURST as usize
+    } else {
+        1
+    }
 }
 
 /// The steps of a read that the two rivals do differently.
@@ -80,13 +84,20 @@ fn drive(rival: &mut impl Rival, tally: &mut Tally) -> Result<()> {
         interrupt::check()?;
         ranges.clear();
         let (workload, len) = (tally.workload, tally.region_bytes);
-        ranges.extend(indices.by_ref().take(together).map_while(|i| workload.range(i, len)));
+        ranges.extend(
+            indices
+                .by_ref()
+                .take(together)
+                .map_while(|i| workload.range(i, len)),
+        );
         if ranges.is_empty() {
             break;
         }
         let begin = Instant::now();
         if together > 1 {
-            ranges.iter().for_each(|range| rival.announce(range.clone()));
+            ranges
+                .iter()
+                .for_each(|range| rival.announce(range.clone()));
         }
         for (slot, range) in ranges.iter().enumerate() {
             rival.fetch(slot, range.clone())?;
@@ -117,7 +128,10 @@ impl Rival for Mapped {
 
     fn bytes(&self, _slot: usize, range: Range<u64>) -> &[u8] {
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        self.map.bytes().get(at(range.start)..at(range.end)).unwrap_or_default()
+        self.map
+            .bytes()
+            .get(at(range.start)..at(range.end))
+            .unwrap_or_default()
     }
 }
 
@@ -167,7 +181,11 @@ mod tests {
                 let mut tally =
                     Tally::new(workload, len, Content::Pattern, longest).expect("a tally");
                 rival(&path, &mut tally).expect("reads");
-                assert!(tally.reads >= 4 && tally.wrong == 0, "{workload:?} {}", tally.reads);
+                assert!(
+                    tally.reads >= 4 && tally.wrong == 0,
+                    "{workload:?} {}",
+                    tally.reads
+                );
                 if workload == Workload::Sequential {
                     assert_eq!(tally.bytes, len);
                 }
@@ -181,9 +199,13 @@ mod tests {
         let path = dir.path().join("field");
         std::fs::write(&path, vec![7; 1 << 20]).expect("written");
         for rival in [mmap as RivalFn, pread as RivalFn] {
-            let mut tally =
-                Tally::new(Workload::Random, 1 << 20, Content::Pattern, Duration::from_millis(5))
-                    .expect("a tally");
+            let mut tally = Tally::new(
+                Workload::Random,
+                1 << 20,
+                Content::Pattern,
+                Duration::from_millis(5),
+            )
+            .expect("a tally");
             rival(&path, &mut tally).expect("reads");
             assert!(tally.wrong == tally.reads && tally.reads > 0);
         }

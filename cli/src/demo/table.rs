@@ -16,7 +16,11 @@ pub(super) fn show(report: &Report) -> String {
         text,
         "{} of {}, read with {} of memory",
         Size(report.region_bytes),
-        if report.made { "a file made for this".into() } else { report.file.to_string_lossy() },
+        if report.made {
+            "a file made for this".into()
+        } else {
+            report.file.to_string_lossy()
+        },
         Size(report.budget_bytes),
     );
     let _ = match (&report.memory_limit.bytes, &report.memory_limit.why) {
@@ -33,7 +37,15 @@ pub(super) fn show(report: &Report) -> String {
         ),
     };
     let head = [
-        "workload", "reader", "MB/s", "reads/s", "p50", "p99", "peak memory", "to mmap", "verified",
+        "workload",
+        "reader",
+        "MB/s",
+        "reads/s",
+        "p50",
+        "p99",
+        "peak memory",
+        "to mmap",
+        "verified",
     ];
     let rows = report.rows.iter().map(cells).collect();
     let _ = writeln!(text, "{}\n", console::table(&head, &[0, 1], rows));
@@ -61,7 +73,11 @@ pub(super) fn show(report: &Report) -> String {
 fn cells(row: &Row) -> Vec<String> {
     let first = row.reader == Reader::ALL[0];
     vec![
-        if first { row.workload.name().to_owned() } else { String::new() },
+        if first {
+            row.workload.name().to_owned()
+        } else {
+            String::new()
+        },
         row.reader.name().to_owned(),
         grouped(row.bw_bytes / 1e6),
         grouped(row.reads_per_s),
@@ -71,7 +87,11 @@ fn cells(row: &Row) -> Vec<String> {
         format!("{:.1}×", row.ratio_to_mmap),
         match row.wrong {
             0 => format!("all {}", grouped(row.reads as f64)),
-            wrong => format!("{} WRONG of {}", grouped(wrong as f64), grouped(row.reads as f64)),
+            wrong => format!(
+                "{} WRONG of {}",
+                grouped(wrong as f64),
+                grouped(row.reads as f64)
+            ),
         },
     ]
 }
@@ -81,12 +101,22 @@ fn granted(text: &mut String, items: &[Item]) {
     let (whole, degraded): (Vec<&Item>, Vec<&Item>) =
         items.iter().partition(|item| item.why.is_empty());
     if !whole.is_empty() {
-        let granted: Vec<String> =
-            whole.iter().map(|item| format!("{} {}", item.item, item.granted)).collect();
+        let granted: Vec<String> = whole
+            .iter()
+            .map(|item| format!("{} {}", item.item, item.granted))
+            .collect();
         let _ = writeln!(text, "granted: {}", granted.join(" · "));
     }
     for item in degraded {
-        let fix = if item.fix.is_empty() { String::new() } else { format!(" → {}", item.fix) };
-        let _ = writeln!(text, "degraded: {}: {} ({}){fix}", item.item, item.granted, item.why);
+        let fix = if item.fix.is_empty() {
+            String::new()
+        } else {
+            format!(" → {}", item.fix)
+        };
+        let _ = writeln!(
+            text,
+            "degraded: {}: {} ({}){fix}",
+            item.item, item.granted, item.why
+        );
     }
 }

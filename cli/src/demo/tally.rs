@@ -91,9 +91,13 @@ mod tests {
 
     #[test]
     fn short_wrong_and_right_reads_are_told_apart() {
-        let mut tally =
-            Tally::new(Workload::Random, 1 << 20, Content::Pattern, Duration::from_secs(1))
-                .expect("a tally");
+        let mut tally = Tally::new(
+            Workload::Random,
+            1 << 20,
+            Content::Pattern,
+            Duration::from_secs(1),
+        )
+        .expect("a tally");
         let mut bytes = vec![0; 4096];
         fill(8192, &mut bytes);
         tally.check(8192, [&bytes[..]]);
@@ -101,6 +105,9 @@ mod tests {
         tally.check(8192, [&bytes[..4095]]);
         tally.check(4096, [&bytes[..]]);
         tally.check(8192, []);
-        assert_eq!((tally.reads, tally.wrong, tally.bytes), (4, 3, 4096 + 4095 + 4096));
+        assert_eq!(
+            (tally.reads, tally.wrong, tally.bytes),
+            (4, 3, 4096 + 4095 + 4096)
+        );
     }
 }

@@ -89,7 +89,9 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
         fs::write(entrance, "0").at("cannot enter", entrance)?;
     }
     let mut digests = Vec::new();
-    io::stdin().read_to_end(&mut digests).doing("cannot read the digests")?;
+    io::stdin()
+        .read_to_end(&mut digests)
+        .doing("cannot read the digests")?;
     let content = Content::from_bytes(&digests);
     drop(digests);
     let longest = Duration::from_millis(args.time_ms);
@@ -97,7 +99,10 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
     let (how, items) = match args.reader {
         Reader::Engine => engine_run::demo(&args.file, args.budget.0, &mut tally)?,
         Reader::Mmap => (rivals::mmap(&args.file, &mut tally)?.to_owned(), Vec::new()),
-        Reader::Pread => (rivals::pread(&args.file, &mut tally)?.to_owned(), Vec::new()),
+        Reader::Pread => (
+            rivals::pread(&args.file, &mut tally)?.to_owned(),
+            Vec::new(),
+        ),
     };
     let elapsed_s = tally.elapsed().as_secs_f64();
     console::print_json(&Outcome {

@@ -82,8 +82,9 @@ mod tests {
     #[test]
     fn a_pass_covers_an_odd_file_exactly() {
         let len = 3 * MIB + 5;
-        let ranges: Vec<_> =
-            (0..10).map_while(|i| Workload::Sequential.range(i, len)).collect();
+        let ranges: Vec<_> = (0..10)
+            .map_while(|i| Workload::Sequential.range(i, len))
+            .collect();
         assert_eq!(ranges.len(), 4);
         assert_eq!(ranges[3], 3 * MIB..len);
     }

@@ -25,7 +25,10 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Lines { rest: text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text), line: 0 }
+        Lines {
+            rest: text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text),
+            line: 0,
+        }
     }
 }
 
@@ -70,7 +73,9 @@ fn parse_line(raw: &[u8]) -> Result<Option<Line<'_>>, JobErrorKind> {
             .ok_or(JobErrorKind::Malformed("a section is a name in [brackets]"))?
             .trim();
         return if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            Err(JobErrorKind::Malformed("a section's name has 1 to 255 bytes"))
+            Err(JobErrorKind::Malformed(
+                "a section's name has 1 to 255 bytes",
+            ))
         } else {
             Ok(Some(Line::Section(name)))
         };

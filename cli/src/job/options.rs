@@ -1,6 +1,7 @@
 //! What each implemented option means, and the limits its value has.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Job, JobErrorKind, Rw, value};
 
@@ -21,7 +22,7 @@ pub(super) fn apply(job: &mut Job, name: &str, given: Option<&str>) -> Result<()
         "numjobs" => job.numjobs = option.count(1, JOBS_MAX)?,
         "size" => job.size = Some(option.size()?),
         "filename" => job.filename = Some(option.filename()?),
-        "runtime" | "timeout" => job.runtime = Some(option.runtime()?),
+        "runtime" | "timeout" => job.runtime = Some(option.time(1_000_000)?),
         "time_based" => job.time_based = option.flag()?,
         "direct" => job.direct = Some(option.yes_or_no()?),
         "ioengine" => job.ioengine = Some(option.one_of(&IOENGINES, IOENGINES_TEXT)?),
@@ -40,9 +41,19 @@ pub(super) fn apply(job: &mut Job, name: &str, given: Option<&str>) -> Result<()
         "randrepeat" => job.randrepeat = option.yes_or_no()?,
         "randseed" => job.randseed = Some(option.integer()?),
         "rate_iops" => job.rate_iops = Some(option.count(1, u32::MAX)?),
+        "thinktime" => job.thinktime = Some(option.time(1)?),
+        "thinktime_blocks" => job.thinktime_blocks = option.count(1, u32::MAX)?,
+        "thinktime_blocks_type" => {
+            option.one_of(&["issue"], "issue is")?;
+            job.thinktime_by_issue = true;
+        }
         "thread" => job.thread = option.flag()?,
         "group_reporting" => job.group_reporting = option.flag()?,
-        _ => return Err(JobErrorKind::OptionNotImplemented { name: shorten(name) }),
+        _ => {
+            return Err(JobErrorKind::OptionNotImplemented {
+                name: shorten(name),
+            });
+        }
     }
     Ok(())
 }
@@ -63,7 +74,9 @@ impl<'a> Given<'a> {
         let value = self
             .value
             .filter(|value| !value.is_empty())
-            .ok_or_else(|| JobErrorKind::NoValue { name: shorten(self.name) })?;
+            .ok_or_else(|| JobErrorKind::NoValue {
+                name: shorten(self.name),
+            })?;
         // fio expands $pagesize, ${ENVIRONMENT} and the like.
         if value.contains('$') {
             return Err(self.not_implemented("variables are not expanded"));
@@ -85,7 +98,11 @@ impl<'a> Given<'a> {
 
     /// An option that may stand alone: `time_based` is `time_based=1`.
     fn flag(&self) -> Result<bool, JobErrorKind> {
-        if self.value.is_none() { Ok(true) } else { self.yes_or_no() }
+        if self.value.is_none() {
+            Ok(true)
+        } else {
+            self.yes_or_no()
+        }
     }
 
     fn yes_or_no(&self) -> Result<bool, JobErrorKind> {
@@ -129,8 +146,8 @@ impl<'a> Given<'a> {
             .ok_or_else(|| self.bad("a size such as 8g was expected"))
     }
 
-    fn runtime(&self) -> Result<std::time::Duration, JobErrorKind> {
-        value::time(self.text()?)
+    fn time(&self, own_unit_us: u64) -> Result<Duration, JobErrorKind> {
+        value::time(self.text()?, own_unit_us)
             .filter(|time| !time.is_zero())
             .ok_or_else(|| self.bad("a time above zero such as 10s was expected"))
     }
@@ -182,5 +199,9 @@ impl<'a> Given<'a> {
 /// What a message quotes of the file: one short printable line.
 fn shorten(text: &str) -> String {
     let shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
-    if text.chars().nth(64).is_some() { shown + "…" } else { shown }
+    if text.chars().nth(64).is_some() {
+        shown + "…"
+    } else {
+        shown
+    }
 }

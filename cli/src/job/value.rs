@@ -22,13 +22,15 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.checked_mul(base.pow(power))
 }
 
-/// A time as fio reads it: seconds, or with one of the units `d h m s ms us`.
-pub(super) fn time(text: &str) -> Option<Duration> {
+/// A time as fio reads it: with one of the units `d h m s ms us`, or without one in the option's
+/// own unit, given in microseconds.
+pub(super) fn time(text: &str, own_unit_us: u64) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let unit_us: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" => own_unit_us,
         "us" | "usec" => 1,
         "ms" | "msec" => 1_000,
-        "" | "s" | "sec" => 1_000_000,
+        "s" | "sec" => 1_000_000,
         "m" => 60_000_000,
         "h" => 3_600_000_000,
         "d" => 86_400_000_000,
@@ -106,7 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn times_default_to_seconds() {
+    fn times_default_to_the_unit_of_their_option() {
+        let time = |text| time(text, 1_000_000);
+        assert_eq!(super::time("24", 1), Some(Duration::from_micros(24)));
         assert_eq!(time("3"), Some(Duration::from_secs(3)));
         assert_eq!(time("1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(time("2m"), Some(Duration::from_secs(120)));
