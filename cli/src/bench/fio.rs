@@ -92,9 +92,9 @@ pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
 /// # Errors
 /// Why they cannot be had.
 pub(crate) fn reserve(load: &Load) -> std::result::Result<Reservation, String> {
-    // Each job maps its buffers rounded up, and then a little more to align them in.
+    // Each job adds a page to align its buffers in, rounds up, and does both again.
     let depth = u64::from(ring_depth(load));
-    let job_bytes = (load.block_bytes * depth).next_multiple_of(HUGE_BYTES) + HUGE_BYTES;
+    let job_bytes = (load.block_bytes * depth + 4095).next_multiple_of(HUGE_BYTES) + HUGE_BYTES;
     Reservation::new(job_bytes * u64::from(load.numjobs))
 }
 

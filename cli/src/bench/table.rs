@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::summary::{Row, Spread};
+use super::summary::{Ratios, Row, Spread};
 use crate::console::{self, grouped, latency};
 use crate::size::Size;
 
@@ -33,9 +33,9 @@ pub(super) fn show(report: &Report) -> String {
         "p99",
         "p99.9",
         "CPU/read",
+        "spread",
         "reads/s to fio",
         "to fio-hugepages",
-        "rounds",
     ];
     let rows = report.rows.iter().map(cells).collect();
     let _ = writeln!(text, "{}\n", console::table(&head, &[0], rows));
@@ -49,11 +49,7 @@ pub(super) fn show(report: &Report) -> String {
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let ratio = |ratios: &Option<super::summary::Ratios>| {
-        ratios
-            .as_ref()
-            .map_or(String::from("-"), |r| interval(&r.iops))
-    };
+    let ratio = |ratios: &Option<Ratios>| ratios.as_ref().map_or("-".into(), |r| interval(&r.iops));
     vec![
         row.engine.to_owned(),
         grouped(row.iops),
@@ -62,23 +58,33 @@ fn cells(row: &Row) -> Vec<String> {
         latency(row.lat_us.p99),
         latency(row.lat_us.p999),
         latency(row.cpu_us_per_io),
-        ratio(&row.ratio_to_fio),
+        spread(&row.spread.iops),
+        if row.engine == "fio" {
+            "1".into()
+        } else {
+            ratio(&row.ratio_to_fio)
+        },
         ratio(&row.ratio_to_fio_hugepages),
-        format!(
-            "{}…{}",
-            grouped(row.spread.iops.min),
-            grouped(row.spread.iops.max)
-        ),
     ]
+}
+
+/// How far the rounds lie apart, as a share of their median: `±4 %`.
+fn spread(of: &Spread) -> String {
+    let half = (of.max - of.min) / 2.0;
+    format!("±{:.0} %", 100.0 * half / of.median.max(f64::MIN_POSITIVE))
 }
 
 /// `1.02 (0.98…1.05)`: the median of the rounds' ratios and how far they lie apart.
 fn interval(ratio: &Spread) -> String {
+    if ratio.min == ratio.max {
+        return format!("{:.2}", ratio.median);
+    }
     format!("{:.2} ({:.2}…{:.2})", ratio.median, ratio.min, ratio.max)
 }
 
 fn notes(row: &Row) -> String {
-    let mut notes = vec![row.backend.clone()];
+    let mut notes = Vec::new();
+    notes.extend((row.backend != row.engine).then(|| row.backend.clone()));
     notes.extend(row.flags.iter().cloned());
     if let Some(share) = row.fixed_buffer_share {
         notes.push(format!("registered buffers {:.0} %", share * 100.0));
