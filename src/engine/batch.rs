@@ -1,0 +1,544 @@
+//! Many reads at once: one submission, results in the order of their arrival, a window that slides.
+
+use super::claim::{Pinned, RESTARTS_MAX};
+use super::core::{Core, is_restart};
+use super::field::{Field, FieldShared};
+use super::view::View;
+use crate::error::{Error, Result};
+use crate::ring::handle::Ring;
+use crate::ring::lane::{Chain, Lane};
+use crate::ring::sys;
+use crate::tiers::wait::{Group, Notify};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CAPACITY_MAX: usize = 1 << 20;
+const NO_OP: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    /// Submitted by the host, not claimed yet.
+    Staged,
+    InFlight,
+    Ready,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stage: Stage,
+    tag: u64,
+    field: u32,
+    start: u64,
+    len: usize,
+    first: u64,
+    count: u32,
+    pinned: Pinned,
+    op: u32,
+    restarts: u32,
+    submitted_ns: u64,
+    error: Option<Error>,
+}
+
+/// A reusable set of reads, all of whose memory is taken when it is made.
+///
+/// Either give it to [`Field::read_many`], or slide a window over it: [`Batch::submit`] some ranges, [`Batch::wait`] for
+/// some results, take them with [`Batch::next`], submit more.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?; let path = dir.path().join("weights.bin");
+/// # std::fs::write(&path, vec![7u8; 1_000_000])?;
+/// let engine = ringfield::Engine::builder().dram_budget(8 << 20).page_size(4096).build()?;
+/// let field = engine.open(&path)?;
+/// let mut batch = engine.batch(32)?;
+/// let mut rows = 0..1000u64;
+/// for row in rows.by_ref().take(32) {
+///     batch.submit(&field, row * 1000..row * 1000 + 1000, row)?;
+/// }
+/// let mut sum = 0u64;
+/// while batch.wait(8) > 0 {
+///     while let Some(ready) = batch.next() {
+///         sum += ready.view()?.chunks().flatten().map(|&byte| u64::from(byte)).sum::<u64>();
+///         drop(ready);
+///         if let Some(row) = rows.next() {
+///             batch.submit(&field, row * 1000..row * 1000 + 1000, row)?;
+///         }
+///     }
+/// }
+/// assert_eq!(sum, 7_000_000);
+/// # Ok(()) }
+/// ```
+pub struct Batch {
+    core: Arc<Core>,
+    group: Arc<Group>,
+    /// Fields that entries refer to.
+    fields: Vec<Arc<FieldShared>>,
+    entries: Box<[Entry]>,
+    idle: Vec<u32>,
+    staged: VecDeque<u32>,
+    ready: VecDeque<u32>,
+    notified: Vec<u32>,
+    chains: Vec<(Arc<Ring>, Chain)>,
+    in_flight: u32,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch")
+            .field("capacity", &self.entries.len())
+            .field("staged", &self.staged.len())
+            .field("in_flight", &self.in_flight)
+            .field("ready", &self.ready.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(core: &Arc<Core>, capacity: usize) -> Result<Batch> {
+        if capacity == 0 || capacity > CAPACITY_MAX {
+            return Err(Error::InvalidOption {
+                option: "batch",
+                value: capacity.to_string(),
+                why: "1 to 1048576 ranges at a time".into(),
+            });
+        }
+        let entry = || Entry {
+            stage: Stage::Idle,
+            tag: 0,
+            field: 0,
+            start: 0,
+            len: 0,
+            first: 0,
+            count: 0,
+            pinned: Pinned::NOTHING,
+            op: NO_OP,
+            restarts: 0,
+            submitted_ns: 0,
+            error: None,
+        };
+        Ok(Batch {
+            core: core.clone(),
+            group: Group::new(capacity),
+            fields: Vec::with_capacity(8),
+            entries: (0..capacity).map(|_| entry()).collect(),
+            idle: (0..capacity as u32).rev().collect(),
+            staged: VecDeque::with_capacity(capacity),
+            ready: VecDeque::with_capacity(capacity),
+            notified: Vec::with_capacity(capacity),
+            chains: Vec::with_capacity(8),
+            in_flight: 0,
+        })
+    }
+
+    /// Ranges it can hold.
+    pub fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Ranges submitted whose results have not been taken.
+    pub fn pending(&self) -> usize {
+        self.entries.len() - self.idle.len()
+    }
+
+    /// Stages a read of `range`; `tag` comes back with its result. Nothing happens before [`Batch::flush`] or
+    /// [`Batch::wait`].
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where the batch is full; [`Error::OutOfBounds`], [`Error::RangeTooLarge`], [`Error::Forked`].
+    pub fn submit(&mut self, field: &Field, range: Range<u64>, tag: u64) -> Result<()> {
+        let shared = &field.shared;
+        shared.ready()?;
+        let (first, count) = shared.units(&range)?;
+        let field = self.field_index(shared);
+        let Some(index) = self.idle.pop() else {
+            return Err(Error::Busy {
+                what: "places of the batch",
+                limit: self.entries.len() as u64,
+            });
+        };
+        let entry = &mut self.entries[index as usize];
+        entry.stage = Stage::Staged;
+        entry.tag = tag;
+        entry.field = field;
+        entry.start = range.start;
+        entry.len = (range.end - range.start) as usize;
+        entry.first = first;
+        entry.count = count;
+        entry.pinned = Pinned::NOTHING;
+        entry.restarts = 0;
+        entry.error = None;
+        self.staged.push_back(index);
+        Ok(())
+    }
+
+    fn field_index(&mut self, shared: &Arc<FieldShared>) -> u32 {
+        if let Some(index) = self.fields.iter().rposition(|f| Arc::ptr_eq(f, shared)) {
+            return index as u32;
+        }
+        self.fields.push(shared.clone());
+        self.fields.len() as u32 - 1
+    }
+
+    /// Hands everything staged to the devices, one submission for each.
+    pub fn flush(&mut self) {
+        if self.staged.is_empty() {
+            return;
+        }
+        while let Some(&index) = self.staged.front() {
+            if !self.start(index) {
+                break;
+            }
+            self.staged.pop_front();
+        }
+        for (ring, chain) in self.chains.drain(..) {
+            ring.shared.submit(Lane::Demand, &chain);
+        }
+    }
+
+    /// Claims the pages of an entry. False where that must wait for results to be taken.
+    fn start(&mut self, index: u32) -> bool {
+        let entry = &mut self.entries[index as usize];
+        if entry.count == 0 {
+            entry.stage = Stage::Ready;
+            self.ready.push_back(index);
+            return true;
+        }
+        let field = &self.fields[entry.field as usize];
+        let at = match self
+            .chains
+            .iter()
+            .position(|(ring, _)| Arc::ptr_eq(ring, &field.ring))
+        {
+            Some(at) => at,
+            None => {
+                self.chains.push((field.ring.clone(), Chain::new()));
+                self.chains.len() - 1
+            }
+        };
+        let Some(op) = self.core.pool.ops.acquire(Notify::Thread) else {
+            if self.in_flight > 0 || !self.ready.is_empty() {
+                return false;
+            }
+            entry.error = Some(self.core.busy());
+            entry.stage = Stage::Ready;
+            self.ready.push_back(index);
+            return true;
+        };
+        match field.try_claim(entry.first, entry.count, &mut self.chains[at].1) {
+            Ok(pinned) => {
+                entry.pinned = pinned;
+                entry.op = op;
+                entry.stage = Stage::InFlight;
+                entry.submitted_ns = if self.core.config.read_deadline.is_some() {
+                    sys::now_ns()
+                } else {
+                    0
+                };
+                self.in_flight += 1;
+                self.advance(index);
+                true
+            }
+            Err(exhausted) => {
+                self.core.pool.ops.release(op);
+                // Own reads in flight, or results not taken, will make room; so will a prefetch in flight.
+                if self.in_flight > 0 || !self.ready.is_empty() {
+                    return false;
+                }
+                if let Some(frame) = exhausted.in_flight {
+                    if field.wait_for_frame(frame).is_ok() {
+                        return self.start(index);
+                    }
+                }
+                entry.error = Some(field.pool_pinned(entry.count));
+                entry.stage = Stage::Ready;
+                self.ready.push_back(index);
+                true
+            }
+        }
+    }
+
+    /// Looks at the loading units of an entry, the last one first, and waits for the first that is not done.
+    fn advance(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        let field = &self.fields[entry.field as usize];
+        let pool = &self.core.pool;
+        while entry.pinned.loading > 0 {
+            let unit = entry.first + u64::from(entry.pinned.loading) - 1;
+            let Some(frame) = field.frame_of(&entry.pinned, unit) else {
+                entry.pinned.loading -= 1;
+                continue;
+            };
+            match pool.outcome(frame) {
+                None => {
+                    pool.ops
+                        .rearm(entry.op, Notify::Batch(self.group.clone(), index));
+                    if pool.ops.register(pool.frame(frame), entry.op) {
+                        return;
+                    }
+                }
+                Some(outcome) => {
+                    entry.pinned.loading -= 1;
+                    if let Err(fault) = outcome {
+                        entry.error = Some(field.fault_error(unit, fault));
+                    }
+                }
+            }
+        }
+        pool.ops.release(entry.op);
+        self.in_flight -= 1;
+        if entry.error.is_some() {
+            field.unpin(&entry.pinned);
+            entry.pinned = Pinned::NOTHING;
+        }
+        if entry.error.as_ref().is_some_and(is_restart) && entry.restarts < RESTARTS_MAX {
+            entry.restarts += 1;
+            entry.error = None;
+            entry.stage = Stage::Staged;
+            self.staged.push_back(index);
+            return;
+        }
+        entry.stage = Stage::Ready;
+        self.ready.push_back(index);
+    }
+
+    /// Hands over what is staged and blocks until at least `min` results can be taken, or all there are. Returns how many
+    /// can; 0 means that nothing is pending.
+    pub fn wait(&mut self, min: usize) -> usize {
+        self.flush();
+        loop {
+            let ready = self.ready.len();
+            if ready >= min.max(1) || (self.in_flight == 0 && self.staged.is_empty()) {
+                self.collect(0);
+                return self.ready.len();
+            }
+            if self.in_flight == 0 {
+                // Staged entries that wait for results to be taken.
+                self.flush();
+                if self.in_flight == 0 {
+                    return self.ready.len();
+                }
+                continue;
+            }
+            let missing = (min.max(1) - ready).min(self.in_flight as usize);
+            self.collect(missing as u32);
+            self.flush();
+        }
+    }
+
+    /// Takes in what was notified, after waiting for `want` of it.
+    fn collect(&mut self, want: u32) {
+        let timeout = self.patience();
+        self.group.take(&mut self.notified, want, timeout);
+        let mut notified = std::mem::take(&mut self.notified);
+        for index in notified.drain(..) {
+            self.advance(index);
+        }
+        self.notified = notified;
+        if timeout.is_some() {
+            self.time_out();
+        }
+    }
+
+    /// How long until the oldest read in flight is overdue.
+    fn patience(&self) -> Option<Duration> {
+        let deadline = self.core.config.read_deadline?;
+        let oldest = self
+            .in_flight_entries()
+            .map(|(_, e)| e.submitted_ns)
+            .min()?;
+        let waited = Duration::from_nanos(sys::now_ns().saturating_sub(oldest));
+        Some(deadline.saturating_sub(waited))
+    }
+
+    fn in_flight_entries(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter(|(_, entry)| entry.stage == Stage::InFlight)
+    }
+
+    /// Gives up on reads that are overdue.
+    fn time_out(&mut self) {
+        let Some(deadline) = self.core.config.read_deadline else {
+            return;
+        };
+        let now_ns = sys::now_ns();
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            let waited = Duration::from_nanos(now_ns.saturating_sub(entry.submitted_ns));
+            if entry.stage != Stage::InFlight
+                || waited < deadline
+                || self.core.pool.ops.is_done(entry.op)
+            {
+                continue;
+            }
+            let field = &self.fields[entry.field as usize];
+            self.core.pool.ops.abandon(entry.op);
+            field.unpin(&entry.pinned);
+            entry.error = Some(Error::TimedOut {
+                path: field.file.path.clone(),
+                page: entry.first + u64::from(entry.pinned.loading.saturating_sub(1)),
+                deadline,
+            });
+            entry.pinned = Pinned::NOTHING;
+            entry.stage = Stage::Ready;
+            self.in_flight -= 1;
+            self.ready.push_back(index as u32);
+        }
+    }
+
+    /// Takes the next result; `None` where none is ready now ([`Batch::wait`] for more).
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<Ready<'_>> {
+        let index = self.ready.pop_front()?;
+        Some(Ready { batch: self, index })
+    }
+
+    /// The view of range `index` of the last [`Field::read_many`].
+    ///
+    /// # Errors
+    /// The error of that range; [`Error::Busy`] for a range that was not read.
+    pub fn view(&self, index: usize) -> Result<View<'_>> {
+        match self.entries.get(index) {
+            Some(entry) if entry.stage == Stage::Ready => self.view_of(entry),
+            _ => Err(Error::Busy {
+                what: "ranges of the last read_many",
+                limit: self.ready.len() as u64,
+            }),
+        }
+    }
+
+    fn view_of(&self, entry: &Entry) -> Result<View<'_>> {
+        match &entry.error {
+            Some(error) => Err(error.clone()),
+            None => {
+                let field = &self.fields[entry.field as usize];
+                Ok(View::new(
+                    field,
+                    entry.start,
+                    entry.len,
+                    entry.pinned,
+                    false,
+                ))
+            }
+        }
+    }
+
+    pub(crate) fn read_many(&mut self, field: &Field, ranges: &[Range<u64>]) -> Result<()> {
+        self.clear();
+        if ranges.len() > self.entries.len() {
+            return Err(Error::Busy {
+                what: "places of the batch",
+                limit: self.entries.len() as u64,
+            });
+        }
+        // With everything idle the places are taken in this order.
+        self.idle.clear();
+        self.idle.extend((0..self.entries.len() as u32).rev());
+        for (tag, range) in ranges.iter().enumerate() {
+            if let Err(e) = self.submit(field, range.clone(), tag as u64) {
+                self.clear();
+                return Err(e);
+            }
+        }
+        self.flush();
+        while self.in_flight > 0 || !self.staged.is_empty() {
+            let before = (self.in_flight, self.staged.len());
+            self.collect(self.in_flight);
+            self.flush();
+            if self.in_flight == 0 && before == (0, self.staged.len()) {
+                // No read will end and make room: the views of this batch itself pin the pool.
+                for index in std::mem::take(&mut self.staged) {
+                    let entry = &mut self.entries[index as usize];
+                    entry.error = Some(field.shared.pool_pinned(entry.count));
+                    entry.stage = Stage::Ready;
+                    self.ready.push_back(index);
+                }
+            }
+        }
+        self.core.feed_plan();
+        let failed = self.entries[..ranges.len()]
+            .iter()
+            .find_map(|entry| entry.error.clone());
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Drops all results and forgets all reads; those in flight end in the engine's memory.
+    pub fn clear(&mut self) {
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            if entry.stage == Stage::Idle {
+                continue;
+            }
+            if entry.stage == Stage::InFlight {
+                self.core.pool.ops.abandon(entry.op);
+            }
+            if entry.pinned.count > 0 {
+                self.fields[entry.field as usize].unpin(&entry.pinned);
+            }
+            entry.stage = Stage::Idle;
+            entry.pinned = Pinned::NOTHING;
+            entry.error = None;
+            self.idle.push(index as u32);
+        }
+        if self.in_flight > 0 {
+            // Notifications of abandoned reads must not reach the entries' next users.
+            self.group = Group::new(self.entries.len());
+        }
+        self.in_flight = 0;
+        self.staged.clear();
+        self.ready.clear();
+        self.notified.clear();
+        self.fields.clear();
+    }
+
+    fn release(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        if entry.pinned.count > 0 {
+            self.fields[entry.field as usize].unpin(&entry.pinned);
+        }
+        entry.pinned = Pinned::NOTHING;
+        entry.stage = Stage::Idle;
+        entry.error = None;
+        self.idle.push(index);
+        if self.idle.len() == self.entries.len() && self.fields.len() > 8 {
+            self.fields.clear();
+        }
+        self.core.feed_plan();
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A result of a [`Batch`]; its pages are unpinned when it is dropped.
+#[derive(Debug)]
+pub struct Ready<'b> {
+    batch: &'b mut Batch,
+    index: u32,
+}
+
+impl Ready<'_> {
+    /// The tag it was submitted with.
+    pub fn tag(&self) -> u64 {
+        self.batch.entries[self.index as usize].tag
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// Those of [`Field::read`].
+    pub fn view(&self) -> Result<View<'_>> {
+        self.batch.view_of(&self.batch.entries[self.index as usize])
+    }
+}
+
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        self.batch.release(self.index);
+    }
+}

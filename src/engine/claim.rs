@@ -1,0 +1,332 @@
+//! Getting all pages of a range: pinning those that are there, claiming frames for the others, and waiting.
+
+use super::field::FieldShared;
+use crate::error::{Error, Result};
+use crate::ring::fault::Fault;
+use crate::ring::lane::{Chain, Lane, Request};
+use crate::ring::sys;
+use crate::ring::telemetry::add;
+use crate::tiers::frame::{Key, Phase};
+use crate::tiers::pool::{Claim, Exhausted, Pool, Purpose};
+use crate::tiers::wait::{BatchWakes, Notify};
+use std::time::Duration;
+
+/// Units of one field that are pinned: `count` of them from `first` on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pinned {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    /// The frame of the only unit, where there is one unit.
+    pub(crate) frame: u32,
+    /// How many of the units, from the first on, may still be loading.
+    pub(crate) loading: u32,
+}
+
+impl Pinned {
+    pub(crate) const NOTHING: Pinned = Pinned {
+        first: 0,
+        count: 0,
+        frame: Pool::NONE,
+        loading: 0,
+    };
+}
+
+/// A read that found its field's prefetch cancelled under it starts again this often.
+pub(crate) const RESTARTS_MAX: u32 = 8;
+
+impl FieldShared {
+    #[inline]
+    pub(crate) fn key(&self, unit: u64) -> Key {
+        Key {
+            field: self.id,
+            unit,
+        }
+    }
+
+    /// The frame of a unit of `pinned`.
+    #[inline]
+    pub(crate) fn frame_of(&self, pinned: &Pinned, unit: u64) -> Option<u32> {
+        if pinned.count == 1 {
+            Some(pinned.frame)
+        } else {
+            self.pool().pinned(self.key(unit))
+        }
+    }
+
+    /// Pins or claims `count` units from `first` on; the requests for those to be read are linked into `chain`.
+    ///
+    /// # Errors
+    /// [`Exhausted`] with nothing pinned and nothing claimed.
+    pub(crate) fn try_claim(
+        &self,
+        first: u64,
+        count: u32,
+        chain: &mut Chain,
+    ) -> std::result::Result<Pinned, Exhausted> {
+        let mut pinned = Pinned {
+            first,
+            count: 0,
+            frame: Pool::NONE,
+            loading: 0,
+        };
+        let mut queued_ns = 0;
+        let mut own = Chain::new();
+        for unit in first..first + u64::from(count) {
+            let claim = match self
+                .pool()
+                .claim(self.key(unit), self.geometry.span, Purpose::Demand)
+            {
+                Ok(claim) => claim,
+                Err(exhausted) => {
+                    self.give_up(&own, pinned);
+                    return Err(exhausted);
+                }
+            };
+            pinned.count += 1;
+            pinned.frame = claim.frame();
+            match claim {
+                Claim::Hit(_) => {}
+                Claim::Joined(frame) => {
+                    pinned.loading = pinned.count;
+                    self.ring.shared.promote(frame);
+                }
+                Claim::Owner(frame) => {
+                    pinned.loading = pinned.count;
+                    if queued_ns == 0 {
+                        queued_ns = self.core.now_ns();
+                    }
+                    let request = self.request(unit, Lane::Demand, queued_ns, 0);
+                    self.pool().slots.link(frame, request, &mut own);
+                }
+            }
+        }
+        let hits = u64::from(count - own.count());
+        self.core.misses.add(u64::from(own.count()));
+        self.core.hits.add(hits);
+        self.pool().slots.append(chain, own);
+        Ok(pinned)
+    }
+
+    pub(crate) fn request(&self, unit: u64, lane: Lane, queued_ns: u64, epoch: u32) -> Request {
+        let (offset, bytes, expected) = self.geometry.read(unit);
+        Request {
+            file: self.file_index,
+            offset,
+            bytes,
+            expected,
+            lane,
+            queued_ns,
+            epoch,
+        }
+    }
+
+    /// Undoes a claim that could not be completed: whoever joined a page of it starts again.
+    fn give_up(&self, own: &Chain, pinned: Pinned) {
+        let mut batches = BatchWakes::default();
+        self.pool().slots.each(own, |frame| {
+            self.pool()
+                .complete(frame, Err(Fault::Closed), &mut batches);
+        });
+        batches.flush();
+        self.unpin(&pinned);
+    }
+
+    /// Gives all pins back.
+    #[inline]
+    pub(crate) fn unpin(&self, pinned: &Pinned) {
+        if pinned.count == 1 {
+            return self.pool().unpin(pinned.frame);
+        }
+        for unit in pinned.first..pinned.first + u64::from(pinned.count) {
+            if let Some(frame) = self.pool().pinned(self.key(unit)) {
+                self.pool().unpin(frame);
+            }
+        }
+    }
+
+    /// Claims, submits and waits: the blocking way.
+    pub(crate) fn acquire(&self, first: u64, count: u32) -> Result<Pinned> {
+        let mut give_up_ns = None;
+        for _ in 0..RESTARTS_MAX {
+            let mut chain = Chain::new();
+            let mut pinned = loop {
+                match self.try_claim(first, count, &mut chain) {
+                    Ok(pinned) => break pinned,
+                    Err(exhausted) => self.make_room(exhausted, count, &mut give_up_ns)?,
+                }
+            };
+            if !(chain.single().is_some() && count == 1 && self.read_inline(pinned.frame)) {
+                self.ring.shared.submit(Lane::Demand, &chain);
+            }
+            match self.wait_all(&mut pinned) {
+                Ok(()) => return Ok(pinned),
+                Err(e) => {
+                    self.unpin(&pinned);
+                    if !matches!(
+                        e,
+                        Error::Read {
+                            fault: Fault::Closed,
+                            ..
+                        }
+                    ) {
+                        return Err(e);
+                    }
+                }
+            }
+        }
+        Err(self.fault_error(first, Fault::Closed))
+    }
+
+    /// Reads a claimed frame by itself where nobody else uses the device. False where it did not, or did not succeed:
+    /// then the loop does it, and finds out what is wrong.
+    fn read_inline(&self, frame: u32) -> bool {
+        let shared = &self.ring.shared;
+        let Some(readers_max) = self.core.inline_readers_max else {
+            return false;
+        };
+        if !shared.begin_inline(readers_max) {
+            return false;
+        }
+        let slot = self.pool().slots.get(frame);
+        let vector = libc::iovec {
+            iov_base: self.pool().address(frame).cast(),
+            iov_len: slot.bytes() as usize,
+        };
+        // SAFETY: the frames of this unit were claimed by this thread (phase Loading, not submitted), and the unit's
+        // bytes fit them (`Geometry`).
+        let read = unsafe { sys::preadv(self.file.fd(), &[vector], slot.offset()) };
+        shared.end_inline();
+        if read.as_ref().is_ok_and(|&n| n == slot.expected()) {
+            let now_ns = sys::now_ns();
+            let counters = &shared.counters;
+            add(&counters.ios, 1);
+            add(&counters.inline_ios, 1);
+            add(&counters.bytes, u64::from(slot.expected()));
+            let times = shared.times(Lane::Demand);
+            let queued_ns = slot.queued_ns.load(std::sync::atomic::Ordering::Relaxed);
+            times.device_ns.record(now_ns.saturating_sub(queued_ns));
+            times.queue_ns.record(0);
+            let mut batches = BatchWakes::default();
+            self.pool().complete(frame, Ok(()), &mut batches);
+            batches.flush();
+            return true;
+        }
+        if let Ok(n) = read {
+            add(&shared.counters.bytes, u64::from(n));
+            add(&shared.counters.ios, 1);
+            add(&shared.counters.retries, 1);
+        }
+        false
+    }
+
+    /// Waits until a frame may be had: for a read in flight that nobody waits for, or for views to go (`pin_wait`).
+    fn make_room(
+        &self,
+        exhausted: Exhausted,
+        count: u32,
+        give_up_ns: &mut Option<u64>,
+    ) -> Result<()> {
+        if let Some(frame) = exhausted.in_flight {
+            return self.wait_for_frame(frame);
+        }
+        let now_ns = sys::now_ns();
+        let until = *give_up_ns.get_or_insert_with(|| {
+            now_ns.saturating_add(self.core.config.pin_wait.as_nanos() as u64)
+        });
+        if now_ns >= until {
+            return Err(self.pool_pinned(count));
+        }
+        std::thread::sleep(Duration::from_nanos((until - now_ns).min(200_000)));
+        Ok(())
+    }
+
+    pub(crate) fn pool_pinned(&self, count: u32) -> Error {
+        Error::PoolPinned {
+            need: u64::from(count) * u64::from(self.geometry.span),
+            pinned: u64::from(self.pool().pinned_frames()),
+            frames: u64::from(self.pool().frame_count()),
+        }
+    }
+
+    /// Waits for a read that somebody else started and nobody waits for.
+    pub(crate) fn wait_for_frame(&self, frame: u32) -> Result<()> {
+        let header = self.pool().frame(frame);
+        if header.pin().phase() == Phase::Loading {
+            let waited = self.wait_one(frame, self.core.config.read_deadline);
+            self.pool().unpin(frame);
+            if !waited? {
+                return Err(Error::TimedOut {
+                    path: self.file.path.clone(),
+                    page: header.key().unit,
+                    deadline: self.core.config.read_deadline.unwrap_or_default(),
+                });
+            }
+        } else {
+            self.pool().unpin(frame);
+        }
+        Ok(())
+    }
+
+    /// Waits for all loading units of `pinned`, the last one first.
+    fn wait_all(&self, pinned: &mut Pinned) -> Result<()> {
+        let mut outcome = Ok(());
+        while pinned.loading > 0 {
+            let unit = pinned.first + u64::from(pinned.loading) - 1;
+            pinned.loading -= 1;
+            let Some(frame) = self.frame_of(pinned, unit) else {
+                continue;
+            };
+            if !self.wait_one(frame, self.core.config.read_deadline)? {
+                return Err(Error::TimedOut {
+                    path: self.file.path.clone(),
+                    page: unit,
+                    deadline: self.core.config.read_deadline.unwrap_or_default(),
+                });
+            }
+            if let Some(Err(fault)) = self.pool().outcome(frame) {
+                outcome = Err(self.fault_error(unit, fault));
+            }
+        }
+        outcome
+    }
+
+    /// Waits for one frame that the caller has pinned; false where `timeout` came first.
+    fn wait_one(&self, frame: u32, timeout: Option<Duration>) -> Result<bool> {
+        let pool = self.pool();
+        while pool.outcome(frame).is_none() {
+            let Some(op) = pool.ops.acquire(Notify::Thread) else {
+                return Err(self.core.busy());
+            };
+            if !pool.ops.register(pool.frame(frame), op) {
+                pool.ops.release(op);
+                // The list is closed right after the phase changed.
+                std::hint::spin_loop();
+                continue;
+            }
+            if !pool.ops.block(op, timeout, self.core.spins()) {
+                pool.ops.abandon(op);
+                return Ok(false);
+            }
+            pool.ops.release(op);
+        }
+        Ok(true)
+    }
+
+    /// The error for a unit whose read failed.
+    pub(crate) fn fault_error(&self, unit: u64, fault: Fault) -> Error {
+        if matches!(fault, Fault::Short(_) | Fault::Grew)
+            && let Some(what) = self.file.changed()
+        {
+            return Error::FileChanged {
+                path: self.file.path.clone(),
+                what,
+            };
+        }
+        Error::Read {
+            path: self.file.path.clone(),
+            page: unit,
+            offset: self.geometry.bytes(unit).start,
+            fault,
+        }
+    }
+}

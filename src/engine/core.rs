@@ -1,0 +1,335 @@
+//! What all handles of an engine share: the pool, the rings, the open fields and the accounts.
+
+use super::builder::Config;
+use super::field::{Field, FieldShared, OpenOptions};
+use super::fork;
+use super::geometry::Geometry;
+use super::hits::ThreadCounter;
+use super::plan::PlanState;
+use crate::error::{Error, Result};
+use crate::ring::device::Device;
+use crate::ring::fault::Fault;
+use crate::ring::file::{Identity, OpenFault, OpenFile};
+use crate::ring::grant::Grant;
+use crate::ring::handle::{BackendKind, Ring, RingConfig};
+use crate::ring::submission_loop::{Event, LoopConfig, SubmissionLoop};
+use crate::ring::sys;
+use crate::ring::uring::Uring;
+use crate::tiers::arena::SCRATCH_BYTES;
+use crate::tiers::pool::Pool;
+use crate::tiers::wait::BatchWakes;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Largest single read, in bytes, where the device does not ask for less.
+const IO_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of histograms and accounts of a ring.
+const RING_TELEMETRY_BYTES: u64 = 4 * 9216 + 1024;
+
+/// Files are the same field where all of this is the same.
+type FieldIdentity = (Identity, Option<u64>, u64);
+
+/// See the module.
+pub(crate) struct Core {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) config: Config,
+    pub(crate) fork_generation: u32,
+    pub(crate) build_grants: Vec<Grant>,
+    pub(crate) hits: ThreadCounter,
+    pub(crate) misses: ThreadCounter,
+    /// Bytes pinned at `build()`: arena and metadata, the part for opens included.
+    pub(crate) pinned_bytes: u64,
+    /// Callers that may read by themselves at once; `None` where they may not.
+    pub(crate) inline_readers_max: Option<u32>,
+    pub(crate) plan: PlanState,
+    metadata_left: AtomicU64,
+    rings: Mutex<Vec<Arc<Ring>>>,
+    fields: Mutex<HashMap<FieldIdentity, Weak<FieldShared>>>,
+    next_field: AtomicU32,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a core is made of.
+pub(crate) struct CoreParts {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) config: Config,
+    pub(crate) build_grants: Vec<Grant>,
+    pub(crate) pinned_bytes: u64,
+    pub(crate) metadata_bytes: u64,
+}
+
+impl Core {
+    pub(crate) fn new(parts: CoreParts) -> Core {
+        let inline = parts.config.inline_reads && parts.config.read_deadline.is_none();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+        Core {
+            pool: parts.pool,
+            config: parts.config,
+            fork_generation: fork::watch(),
+            build_grants: parts.build_grants,
+            hits: ThreadCounter::new(),
+            misses: ThreadCounter::new(),
+            pinned_bytes: parts.pinned_bytes,
+            inline_readers_max: inline.then_some(processors * 2),
+            plan: PlanState::default(),
+            metadata_left: AtomicU64::new(parts.metadata_bytes),
+            rings: Mutex::new(Vec::new()),
+            fields: Mutex::new(HashMap::new()),
+            next_field: AtomicU32::new(0),
+        }
+    }
+
+    /// The clock that reads are timed with.
+    pub(crate) fn now_ns(&self) -> u64 {
+        sys::now_ns()
+    }
+
+    /// How often a waiter looks before it sleeps.
+    pub(crate) fn spins(&self) -> u32 {
+        self.config.spins
+    }
+
+    pub(crate) fn busy(&self) -> Error {
+        Error::Busy {
+            what: "places for waiting reads",
+            limit: u64::from(self.config.waiters),
+        }
+    }
+
+    pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
+        lock(&self.rings).clone()
+    }
+
+    /// The fields that are open, each once.
+    pub(crate) fn open_fields(&self) -> Vec<Arc<FieldShared>> {
+        let fields = lock(&self.fields);
+        fields.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn metadata_left(&self) -> u64 {
+        self.metadata_left.load(Relaxed)
+    }
+
+    fn charge(&self, what: impl FnOnce() -> String, need: u64) -> Result<()> {
+        self.metadata_left
+            .fetch_update(Relaxed, Relaxed, |have| have.checked_sub(need))
+            .map(|_| ())
+            .map_err(|have| Error::MetadataBudget {
+                what: what(),
+                need,
+                have,
+            })
+    }
+
+    fn discharge(&self, bytes: u64) {
+        self.metadata_left.fetch_add(bytes, Relaxed);
+    }
+
+    /// Opens a file, or finds it open.
+    pub(crate) fn open(self: &Arc<Self>, path: &Path, options: OpenOptions) -> Result<Field> {
+        if fork::generation() != self.fork_generation {
+            return Err(Error::Forked);
+        }
+        let frame_bytes = self.pool.frame_bytes;
+        let file = OpenFile::open(path, frame_bytes).map_err(|fault| match fault {
+            OpenFault::Kind(kind) => Error::NotAFile {
+                path: path.to_path_buf(),
+                kind,
+            },
+            OpenFault::Os(e) => Error::Open {
+                path: path.to_path_buf(),
+                errno: e.raw_os_error().unwrap_or(libc::EIO),
+            },
+        })?;
+        let identity = (file.identity, options.extent, options.extent_base);
+        if let Some(shared) = lock(&self.fields).get(&identity).and_then(Weak::upgrade) {
+            return Ok(Field { shared });
+        }
+        let geometry = self.geometry(&file, options)?;
+        let charged =
+            (size_of::<FieldShared>() + size_of::<OpenFile>() + path.as_os_str().len() + 256)
+                as u64;
+        self.charge(|| path.display().to_string(), charged)?;
+        let file = Arc::new(file);
+        let added = self.ring_of(&file).and_then(|ring| {
+            let index = ring.add_file(&file).map_err(|e| Error::Open {
+                path: path.to_path_buf(),
+                errno: e.raw_os_error().unwrap_or(libc::EIO),
+            })?;
+            Ok((ring, index))
+        });
+        let (ring, file_index) = match added {
+            Ok(added) => added,
+            Err(e) => {
+                self.discharge(charged);
+                return Err(e);
+            }
+        };
+        let shared = Arc::new(FieldShared {
+            core: self.clone(),
+            ring,
+            file,
+            file_index,
+            id: self.next_field.fetch_add(1, Relaxed),
+            geometry,
+            charged,
+        });
+        // Two threads that open the same file at once get two fields; both are right, only pages are not shared.
+        lock(&self.fields).insert(identity, Arc::downgrade(&shared));
+        Ok(Field { shared })
+    }
+
+    fn geometry(&self, file: &OpenFile, options: OpenOptions) -> Result<Geometry> {
+        let frame_bytes = self.pool.frame_bytes;
+        let Some(extent) = options.extent else {
+            return Ok(Geometry::pages(file.identity.len, frame_bytes, file.align));
+        };
+        let geometry = Geometry::extents(
+            file.identity.len,
+            frame_bytes,
+            file.align,
+            extent,
+            options.extent_base,
+        )
+        .ok_or_else(|| Error::InvalidOption {
+            option: "extent",
+            value: extent.to_string(),
+            why: "an extent has at least 1 byte and less than 2 GiB".into(),
+        })?;
+        let frames = u64::from(self.pool.frame_count());
+        if u64::from(geometry.span) > frames {
+            return Err(Error::RangeTooLarge {
+                need: u64::from(geometry.span),
+                frames,
+            });
+        }
+        Ok(geometry)
+    }
+
+    pub(crate) fn forget_field(&self, field: &FieldShared) {
+        self.discharge(field.charged);
+        lock(&self.fields).retain(|_, known| known.strong_count() > 0);
+    }
+
+    /// The loop of the file's device, started where this is its first file.
+    fn ring_of(&self, file: &Arc<OpenFile>) -> Result<Arc<Ring>> {
+        let device = Device::of(file.device);
+        let mut rings = lock(&self.rings);
+        if let Some(ring) = rings
+            .iter()
+            .find(|ring| ring.device.number == device.number)
+        {
+            return Ok(ring.clone());
+        }
+        let depth = device.requests_max.map_or(self.config.queue_depth, |max| {
+            self.config.queue_depth.min(max.max(1))
+        });
+        let need = ring_memory_bytes(depth, self.pool.frame_count());
+        self.charge(|| format!("the submission loop of {}", device.name), need)?;
+        let io_bytes_max = device
+            .io_bytes_max
+            .unwrap_or(IO_BYTES_MAX)
+            .min(IO_BYTES_MAX) as u32;
+        let config = RingConfig {
+            kind: self.config.backend,
+            sqpoll_idle_ms: self.config.sqpoll_idle_ms,
+            iopoll: self.config.iopoll,
+            cpus: self.config.cpus.clone(),
+            arena_bytes: self.pool.arena.as_ref().map_or(0, |arena| arena.bytes()),
+            scratch: self
+                .pool
+                .arena
+                .as_ref()
+                .map_or(std::ptr::null_mut(), |arena| arena.scratch()),
+            scratch_bytes: SCRATCH_BYTES as u32,
+            submission: LoopConfig {
+                depth,
+                arena: self.pool.address(0),
+                frame_bytes: self.pool.frame_bytes,
+                io_bytes_max: io_bytes_max.max(4096),
+                deadline_ns: self.config.read_deadline.map(|d| d.as_nanos() as u64),
+                shutdown_ns: self.config.shutdown_timeout.as_nanos() as u64,
+            },
+        };
+        let name = device.name.clone();
+        let mut completer = Completer::new(self.pool.clone());
+        let slots = self.pool.slots.clone();
+        let started = Ring::start(config, device, slots, file, move |event| {
+            completer.handle(event)
+        });
+        let ring = started.map(Arc::new).map_err(|e| {
+            self.discharge(need);
+            let hint = if self.config.backend == BackendKind::Uring {
+                " (backend(Uring) was asked for; Auto would fall back to pread)"
+            } else {
+                ""
+            };
+            Error::os(format!("starting the submission loop of {name}{hint}"), &e)
+        })?;
+        rings.push(ring.clone());
+        Ok(ring)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if fork::generation() != self.fork_generation {
+            for ring in self.rings() {
+                ring.abandon();
+            }
+        }
+    }
+}
+
+/// Bytes of memory of one ring and its loop.
+pub(crate) fn ring_memory_bytes(depth: u32, frames: u32) -> u64 {
+    Uring::memory_bytes(depth)
+        + SubmissionLoop::<Uring, fn(Event)>::memory_bytes(depth, frames)
+        + RING_TELEMETRY_BYTES
+}
+
+/// Makes page states of a loop's events; lives on the loop's thread.
+pub(crate) struct Completer {
+    pool: Arc<Pool>,
+    batches: BatchWakes,
+}
+
+impl Completer {
+    pub(crate) fn new(pool: Arc<Pool>) -> Completer {
+        Completer {
+            pool,
+            batches: BatchWakes::default(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) {
+        match event {
+            Event::Done { slot, outcome } => {
+                self.pool.complete(slot, outcome, &mut self.batches);
+            }
+            Event::Lost { slot, fault } => self.pool.lose(slot, fault, &mut self.batches),
+            Event::Overdue { slot } => {
+                self.pool
+                    .ops
+                    .nudge(self.pool.frame(slot), &mut self.batches);
+            }
+            Event::Flush => self.batches.flush(),
+        }
+    }
+}
+
+/// True where a fault says nothing about the page: the read may simply start again.
+pub(crate) fn is_restart(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Read {
+            fault: Fault::Closed,
+            ..
+        }
+    )
+}

@@ -1,0 +1,258 @@
+//! A file of any size, read through the pool.
+
+use super::Engine;
+use super::claim::Pinned;
+use super::core::Core;
+use super::fork;
+use super::future::ReadFuture;
+use super::geometry::Geometry;
+use super::view::View;
+use crate::error::{Error, Result};
+use crate::ring::file::OpenFile;
+use crate::ring::handle::Ring;
+use crate::ring::shared::Control;
+use crate::tiers::pool::Pool;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What all handles of an open file share.
+pub(crate) struct FieldShared {
+    pub(crate) core: Arc<Core>,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) file: Arc<OpenFile>,
+    pub(crate) file_index: u32,
+    pub(crate) id: u32,
+    pub(crate) geometry: Geometry,
+    /// Bytes charged to the metadata budget.
+    pub(crate) charged: u64,
+}
+
+impl FieldShared {
+    #[inline]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.core.pool
+    }
+
+    /// Checks a range and finds its units: (first, count). An empty range has none.
+    #[inline]
+    pub(crate) fn units(&self, range: &Range<u64>) -> Result<(u64, u32)> {
+        if range.start >= range.end || range.end > self.geometry.len {
+            if range.start == range.end && range.end <= self.geometry.len {
+                return Ok((0, 0));
+            }
+            return Err(self.out_of_bounds(range));
+        }
+        let first = self.geometry.unit(range.start);
+        let last = self.geometry.unit(range.end - 1);
+        let count = last - first + 1;
+        let frames = u64::from(self.pool().frame_count());
+        if count.saturating_mul(u64::from(self.geometry.span)) > frames {
+            return Err(Error::RangeTooLarge {
+                need: count.saturating_mul(u64::from(self.geometry.span)),
+                frames,
+            });
+        }
+        Ok((first, count as u32))
+    }
+
+    #[cold]
+    fn out_of_bounds(&self, range: &Range<u64>) -> Error {
+        Error::OutOfBounds {
+            path: self.file.path.clone(),
+            start: range.start,
+            end: range.end,
+            len: self.geometry.len,
+        }
+    }
+
+    #[inline]
+    fn check_fork(&self) -> Result<()> {
+        if fork::generation() == self.core.fork_generation {
+            Ok(())
+        } else {
+            Err(Error::Forked)
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, range: Range<u64>) -> Result<View<'_>> {
+        self.check_fork()?;
+        let (first, count) = self.units(&range)?;
+        let len = (range.end - range.start) as usize;
+        if count == 1
+            && let Some(frame) = self.pool().hit(self.key(first))
+        {
+            self.core.hits.add(1);
+            let pinned = Pinned {
+                first,
+                count: 1,
+                frame,
+                loading: 0,
+            };
+            return Ok(View::new(self, range.start, len, pinned, true));
+        }
+        self.read_slow(range.start, len, first, count)
+    }
+
+    #[cold]
+    fn read_slow(&self, start: u64, len: usize, first: u64, count: u32) -> Result<View<'_>> {
+        let pinned = if count == 0 {
+            Pinned::NOTHING
+        } else {
+            self.acquire(first, count)?
+        };
+        self.core.feed_plan();
+        Ok(View::new(self, start, len, pinned, true))
+    }
+
+    pub(crate) fn ready(&self) -> Result<()> {
+        self.check_fork()
+    }
+}
+
+impl Drop for FieldShared {
+    fn drop(&mut self) {
+        self.core.forget_field(self);
+        if fork::generation() == self.core.fork_generation {
+            self.ring.shared.control(Control::RemoveFile {
+                index: self.file_index,
+            });
+        }
+    }
+}
+
+/// An open file: a handle that is cheap to clone. Two opens of the same unchanged file share their pages.
+///
+/// The file is taken to be immutable while it is open. Its device, inode, length, mtime and ctime are compared at every
+/// short read and by [`Engine::report`]; a change is [`Error::FileChanged`].
+#[derive(Clone)]
+pub struct Field {
+    pub(crate) shared: Arc<FieldShared>,
+}
+
+impl std::fmt::Debug for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Field")
+            .field("path", &self.shared.file.path)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Field {
+    /// Length in bytes, as at `open`.
+    pub fn len(&self) -> u64 {
+        self.shared.geometry.len
+    }
+
+    /// True for an empty file.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.shared.file.path
+    }
+
+    /// True where reads bypass the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.shared.file.direct
+    }
+
+    /// The engine it belongs to.
+    pub fn engine(&self) -> Engine {
+        Engine {
+            core: self.shared.core.clone(),
+        }
+    }
+
+    /// Pins the bytes `range` and returns a view of them; blocks while they are read from the device.
+    ///
+    /// Inside an async runtime use [`Field::read_async`]: this call blocks its worker.
+    ///
+    /// # Errors
+    /// [`Error::OutOfBounds`], [`Error::RangeTooLarge`], [`Error::PoolPinned`]; [`Error::Read`] or
+    /// [`Error::FileChanged`] where the device or the file failed; [`Error::TimedOut`] after `read_deadline`;
+    /// [`Error::Busy`] where too many reads wait already; [`Error::Forked`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?; let path = dir.path().join("weights.bin");
+    /// # std::fs::write(&path, vec![7u8; 100_000])?;
+    /// let engine = ringfield::Engine::builder().dram_budget(8 << 20).build()?;
+    /// let field = engine.open(&path)?;
+    /// let view = field.read(70_000..70_016)?;
+    /// assert_eq!(view.as_slice(), Some(&[7u8; 16][..]));
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn read(&self, range: Range<u64>) -> Result<View<'_>> {
+        self.shared.read(range)
+    }
+
+    /// Reads all `ranges` with one submission and waits for them; see [`super::Batch`].
+    ///
+    /// What `batch` held before is released. Afterwards `batch.view(i)` is range `i`.
+    ///
+    /// # Errors
+    /// The first error of any range, after all have ended; the other ranges can still be viewed. [`Error::Busy`] where
+    /// the batch is smaller than `ranges`.
+    pub fn read_many(&self, ranges: &[Range<u64>], batch: &mut super::Batch) -> Result<()> {
+        batch.read_many(self, ranges)
+    }
+
+    /// Like [`Field::read`], as a future of any executor. It can be dropped at any time: the read goes on in the engine's
+    /// own memory.
+    pub fn read_async(&self, range: Range<u64>) -> ReadFuture<'_> {
+        ReadFuture::new(&self.shared, range)
+    }
+
+    /// Asks for `ranges` to be read ahead of need. Never blocks; ranges outside the field are ignored, and under pressure
+    /// any part may be dropped. Returns how many units (pages or extents) were queued.
+    pub fn prefetch(&self, ranges: &[Range<u64>]) -> usize {
+        self.shared.prefetch(ranges)
+    }
+
+    /// Names a range of this field for [`Engine::plan`].
+    pub fn at(&self, range: Range<u64>) -> super::FieldRange {
+        super::FieldRange {
+            field: self.clone(),
+            range,
+        }
+    }
+}
+
+/// How to open a field.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    pub(crate) extent: Option<u64>,
+    pub(crate) extent_base: u64,
+}
+
+impl OpenOptions {
+    /// A field of pages.
+    pub fn new() -> OpenOptions {
+        OpenOptions::default()
+    }
+
+    /// Cuts the field into extents of `bytes` (one expert, one neuron cluster): the frames of one are adjacent in memory,
+    /// so that [`View::as_slice`] is one slice, and it is read, pinned and evicted as one. Default: pages.
+    ///
+    /// Costs room where `bytes` is not a multiple of the page size: each extent takes whole pages.
+    #[must_use]
+    pub fn extent(mut self, bytes: u64) -> OpenOptions {
+        self.extent = Some(bytes);
+        self
+    }
+
+    /// An offset in the file at which an extent begins, in bytes; any alignment. Default 0.
+    #[must_use]
+    pub fn extent_base(mut self, offset: u64) -> OpenOptions {
+        self.extent_base = offset;
+        self
+    }
+}

@@ -1,0 +1,179 @@
+//! A future that the host knows: the next layers of a dense model, the routed experts of this one.
+//!
+//! A plan is an ordered list of ranges. As much of it as fits is read ahead, in order; the rest follows as planned pages
+//! are read by the host. Planned pages are the last to be evicted until they have been read or the plan is replaced.
+
+use super::core::Core;
+use super::field::Field;
+use super::{Engine, fork};
+use crate::ring::lane::{Chain, Lane};
+use crate::ring::shared::Control;
+use crate::sync::{Mutex, lock};
+use crate::tiers::pool::Purpose;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// A range of a field, as [`Field::at`] names it.
+#[derive(Debug, Clone)]
+pub struct FieldRange {
+    pub(crate) field: Field,
+    pub(crate) range: Range<u64>,
+}
+
+/// The plan in force.
+#[derive(Debug)]
+pub(crate) struct PlanState {
+    /// Epoch of the plan while some of it is not queued yet; 0 otherwise. Read on every miss.
+    feeding: AtomicU32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    epoch: u32,
+    ranges: Vec<FieldRange>,
+    /// The next range, and the next unit in it.
+    at: usize,
+    unit: Option<u64>,
+    queued: u64,
+}
+
+impl Default for PlanState {
+    fn default() -> PlanState {
+        PlanState {
+            feeding: AtomicU32::new(0),
+            inner: Mutex::new(Inner::default()),
+        }
+    }
+}
+
+/// A handle on a declared plan. Dropping it leaves the plan in force.
+#[derive(Debug)]
+pub struct Plan {
+    engine: Engine,
+    epoch: u32,
+}
+
+impl Plan {
+    /// Ends the plan: what is not being read yet is not read, and its pages are protected no longer.
+    pub fn cancel(self) {
+        self.engine.core.cancel_plan(Some(self.epoch));
+    }
+
+    /// Units (pages or extents) of the plan that have been queued or were found resident.
+    pub fn queued(&self) -> u64 {
+        let inner = lock(&self.engine.core.plan.inner);
+        if inner.epoch == self.epoch {
+            inner.queued
+        } else {
+            0
+        }
+    }
+
+    /// True where all of it has been queued, or another plan took its place.
+    pub fn is_queued(&self) -> bool {
+        self.engine.core.plan.feeding.load(Relaxed) != self.epoch
+    }
+}
+
+impl Engine {
+    /// Declares what will be read next, in order; replaces the plan before. Exact knowledge: it outranks every
+    /// prediction, for reading ahead and for eviction.
+    ///
+    /// Never blocks. What does not fit the pool (three quarters of it at most) is deferred until planned pages have been
+    /// read. Ranges outside their field are cut to it.
+    pub fn plan(&self, ranges: &[FieldRange]) -> Plan {
+        let core = &self.core;
+        core.cancel_plan(None);
+        let epoch = {
+            let mut inner = lock(&core.plan.inner);
+            inner.epoch = inner.epoch.wrapping_add(1).max(1);
+            inner.ranges.clear();
+            inner.ranges.extend_from_slice(ranges);
+            inner.at = 0;
+            inner.unit = None;
+            inner.queued = 0;
+            core.plan.feeding.store(inner.epoch, Relaxed);
+            inner.epoch
+        };
+        core.feed_plan();
+        Plan {
+            engine: self.clone(),
+            epoch,
+        }
+    }
+}
+
+impl Core {
+    /// Ends the plan in force, if it is `epoch` or any.
+    fn cancel_plan(&self, epoch: Option<u32>) {
+        let dropped = {
+            let mut inner = lock(&self.plan.inner);
+            if inner.epoch == 0 || epoch.is_some_and(|epoch| epoch != inner.epoch) {
+                return;
+            }
+            self.plan.feeding.store(0, Relaxed);
+            std::mem::take(&mut inner.ranges)
+        };
+        if fork::generation() != self.fork_generation {
+            return;
+        }
+        let epoch = lock(&self.plan.inner).epoch;
+        for ring in self.rings() {
+            ring.shared.control(Control::Cancel { epoch });
+        }
+        self.pool.unprotect_planned();
+        // The fields' last handles may go here, outside of the lock.
+        drop(dropped);
+    }
+
+    /// Queues more of the plan where there is room. Called when planned pages may have been read.
+    #[inline]
+    pub(crate) fn feed_plan(&self) {
+        if self.plan.feeding.load(Relaxed) != 0 {
+            self.feed_plan_now();
+        }
+    }
+
+    #[cold]
+    fn feed_plan_now(&self) {
+        if fork::generation() != self.fork_generation {
+            return;
+        }
+        let mut inner = lock(&self.plan.inner);
+        let queued_ns = self.now_ns();
+        while let Some(FieldRange { field, range }) = inner.ranges.get(inner.at).cloned() {
+            let shared: &Arc<_> = &field.shared;
+            let end = range.end.min(shared.geometry.len);
+            let mut chain = Chain::new();
+            let mut full = false;
+            if range.start < end && shared.ready().is_ok() {
+                let last = shared.geometry.unit(end - 1);
+                let mut unit = inner.unit.unwrap_or(shared.geometry.unit(range.start));
+                while unit <= last {
+                    if !shared.claim_ahead(
+                        unit,
+                        Purpose::Planned,
+                        queued_ns,
+                        inner.epoch,
+                        &mut chain,
+                    ) {
+                        full = true;
+                        break;
+                    }
+                    inner.queued += 1;
+                    unit += 1;
+                }
+                inner.unit = Some(unit);
+                shared.ring.shared.submit(Lane::Prefetch, &chain);
+            }
+            if full {
+                return;
+            }
+            inner.at += 1;
+            inner.unit = None;
+        }
+        self.plan.feeding.store(0, Relaxed);
+    }
+}

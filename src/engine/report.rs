@@ -1,0 +1,108 @@
+//! What was asked of the machine, what it granted, why not more, and how to get it.
+
+use super::core::Core;
+use crate::ring::grant::Grant;
+use std::fmt;
+
+/// One line for each ability that makes ringfield fast or safe. `Display` prints them as a table.
+#[derive(Debug, Clone)]
+pub struct Report {
+    rows: Vec<Grant>,
+}
+
+impl Report {
+    pub(crate) fn of(core: &Core) -> Report {
+        let mut rows = core.build_grants.clone();
+        for ring in core.rings() {
+            let name = &ring.device.name;
+            let wanted = core.config.queue_depth;
+            rows.push(if ring.depth == wanted {
+                Grant::full(format!("{name}: queue depth"), wanted.to_string())
+            } else {
+                Grant::less(
+                    format!("{name}: queue depth"),
+                    wanted.to_string(),
+                    ring.depth.to_string(),
+                    "the block layer queues no more (nr_requests)",
+                    format!("none needed: deeper only blocks the submitter; /sys/block/{name}/queue/nr_requests"),
+                )
+            });
+            for grant in &ring.grants {
+                let mut grant = grant.clone();
+                grant.item = format!("{name}: {}", grant.item).into();
+                rows.push(grant);
+            }
+            if let Some(fault) = ring.shared.backend_error() {
+                rows.push(Grant::less(
+                    format!("{name}: submissions"),
+                    "accepted",
+                    "some refused",
+                    fault.to_string(),
+                    "see io_uring_enter(2) for this error",
+                ));
+            }
+        }
+        for field in core.open_fields() {
+            let path = field.file.path.display();
+            rows.push(if field.file.direct {
+                Grant::full(
+                    format!("{path}: direct I/O"),
+                    format!("yes, aligned to {} bytes", field.file.align),
+                )
+            } else {
+                Grant::less(
+                    format!("{path}: direct I/O"),
+                    "yes",
+                    "no: reads go through the page cache",
+                    field.file.why_buffered,
+                    "put the file on ext4, xfs, btrfs or a block device",
+                )
+            });
+            if let Some(what) = field.file.changed() {
+                rows.push(Grant::less(
+                    format!("{path}: content"),
+                    "as at open",
+                    "changed",
+                    what,
+                    "open it again",
+                ));
+            }
+        }
+        Report { rows }
+    }
+
+    /// The lines.
+    pub fn rows(&self) -> &[Grant] {
+        &self.rows
+    }
+
+    /// Those where less was granted than asked for.
+    pub fn degraded(&self) -> impl Iterator<Item = &Grant> {
+        self.rows.iter().filter(|row| row.is_degraded())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.item.chars().count())
+            .max()
+            .unwrap_or(0);
+        for row in &self.rows {
+            write!(f, "{:width$}  {}", row.item, row.granted)?;
+            if row.is_degraded() {
+                write!(f, " (asked for: {})", row.requested)?;
+            }
+            if !row.why.is_empty() {
+                write!(f, "\n{:width$}    why: {}", "", row.why)?;
+            }
+            if !row.fix.is_empty() {
+                write!(f, "\n{:width$}    fix: {}", "", row.fix)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! What can go wrong, where, and what to do about it.
+
+use crate::ring::fault::Fault;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that ringfield's functions can fail with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A builder option has a value that cannot work.
+    #[error("{option} = {value}: {why}")]
+    InvalidOption {
+        /// The builder's method.
+        option: &'static str,
+        /// What it was given.
+        value: String,
+        /// What is wrong with it and what would be right.
+        why: String,
+    },
+    /// The budget cannot hold the smallest useful pool.
+    #[error(
+        "dram_budget of {budget} bytes is too small for pages of {page_size} bytes: at least {minimum} bytes are needed"
+    )]
+    BudgetTooSmall {
+        /// Bytes given.
+        budget: u64,
+        /// Page size, in bytes.
+        page_size: u64,
+        /// Bytes that would do.
+        minimum: u64,
+    },
+    /// The budget is more than this process may have.
+    #[error(
+        "dram_budget of {budget} bytes is above the {limit_of} of {limit} bytes: lower it or raise the limit"
+    )]
+    BudgetOverLimit {
+        /// Bytes given.
+        budget: u64,
+        /// Bytes that there are.
+        limit: u64,
+        /// Whose limit: the memory cgroup's, or the machine's memory.
+        limit_of: &'static str,
+    },
+    /// The part of the budget that is kept for open fields and devices is used up.
+    #[error(
+        "{what} needs {need} bytes of metadata and {have} are left of the budget's share: raise dram_budget or metadata_budget, or close fields"
+    )]
+    MetadataBudget {
+        /// What was to be opened.
+        what: String,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes left.
+        have: u64,
+    },
+    /// The machine refused memory or a thread.
+    #[error("{what}: {}", os(*.errno))]
+    Os {
+        /// What was being done.
+        what: String,
+        /// The errno.
+        errno: i32,
+    },
+    /// A path could not be opened.
+    #[error("{}: {}", .path.display(), os(*.errno))]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// The errno.
+        errno: i32,
+    },
+    /// A path is neither a regular file nor a block device.
+    #[error("{}: is {kind}; a field is a regular file or a block device", .path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A range does not lie in the field.
+    #[error("{}: bytes {start}..{end} do not lie in its {len} bytes", .path.display())]
+    OutOfBounds {
+        /// The field's file.
+        path: PathBuf,
+        /// First byte asked for.
+        start: u64,
+        /// End of the range.
+        end: u64,
+        /// Length of the field.
+        len: u64,
+    },
+    /// A range, or an extent, is larger than the whole pool.
+    #[error(
+        "{need} pages at once do not fit the pool of {frames}: read in smaller ranges or raise dram_budget"
+    )]
+    RangeTooLarge {
+        /// Frames needed.
+        need: u64,
+        /// Frames there are.
+        frames: u64,
+    },
+    /// Too many pages are pinned by views to make room.
+    #[error(
+        "no room for {need} pages: views pin {pinned} of {frames} frames; drop views, raise dram_budget, or set pin_wait"
+    )]
+    PoolPinned {
+        /// Frames needed.
+        need: u64,
+        /// Frames pinned by views and waiting reads.
+        pinned: u64,
+        /// Frames there are.
+        frames: u64,
+    },
+    /// A page could not be read.
+    #[error("{}: page {page} (bytes from {offset}): {fault}", .path.display())]
+    Read {
+        /// The field's file.
+        path: PathBuf,
+        /// Page, or extent in a field of extents.
+        page: u64,
+        /// Where it begins in the file.
+        offset: u64,
+        /// Why.
+        fault: Fault,
+    },
+    /// The file is not what it was at `open`.
+    #[error("{}: changed while open: {what}; open it again", .path.display())]
+    FileChanged {
+        /// The field's file.
+        path: PathBuf,
+        /// What changed.
+        what: String,
+    },
+    /// The device did not answer within `read_deadline`.
+    #[error("{}: page {page} was not read within {deadline:?}", .path.display())]
+    TimedOut {
+        /// The field's file.
+        path: PathBuf,
+        /// Page, or extent in a field of extents.
+        page: u64,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// All preallocated places are taken: let something finish and try again.
+    #[error("all {limit} {what} are in use: let some finish, then try again")]
+    Busy {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        limit: u64,
+    },
+    /// This process is a fork of the one that built the engine.
+    #[error(
+        "this process is a fork: the engine and its memory stayed with the parent; build a new engine here"
+    )]
+    Forked,
+}
+
+fn os(errno: i32) -> std::io::Error {
+    std::io::Error::from_raw_os_error(errno)
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Wraps an I/O error of a step that has no path.
+    pub(crate) fn os(what: impl Into<String>, e: &std::io::Error) -> Error {
+        Error::Os {
+            what: what.into(),
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}

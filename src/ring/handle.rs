@@ -1,0 +1,345 @@
+//! A running submission loop: starting its thread, degrading to what the machine grants, and stopping it in bounded time.
+
+use crate::ring::backend::{Backend, Segment};
+use crate::ring::device::Device;
+use crate::ring::file::OpenFile;
+use crate::ring::grant::Grant;
+use crate::ring::lane::Slots;
+use crate::ring::pread::{self, Pread};
+use crate::ring::shared::{Control, Shared};
+use crate::ring::submission_loop::{Event, LoopConfig, Step, SubmissionLoop};
+use crate::ring::sys;
+use crate::ring::uring::{Uring, UringConfig};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Which backend to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// io_uring, or `preadv` where it is refused. The default.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// `preadv` from a few threads.
+    Pread,
+}
+
+/// What a ring is built from.
+#[derive(Debug, Clone)]
+pub(crate) struct RingConfig {
+    pub(crate) kind: BackendKind,
+    pub(crate) sqpoll_idle_ms: Option<u32>,
+    pub(crate) iopoll: bool,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) arena_bytes: usize,
+    /// Arena memory that belongs to no frame, for probing reads.
+    pub(crate) scratch: *mut u8,
+    pub(crate) scratch_bytes: u32,
+    pub(crate) submission: LoopConfig,
+}
+
+// SAFETY: the pointers are addresses inside the arena, which is shared memory by nature; whoever dereferences them
+// (the kernel, `Pread`'s threads) does so for frames that no one else uses at that time.
+unsafe impl Send for RingConfig {}
+// SAFETY: as above.
+unsafe impl Sync for RingConfig {}
+
+/// A running loop and how to talk to it.
+pub(crate) struct Ring {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) device: Device,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) depth: u32,
+    thread: Mutex<Option<Thread>>,
+    shutdown: Duration,
+}
+
+/// The loop's thread, and how it says that it is about to end.
+struct Thread {
+    handle: JoinHandle<()>,
+    finished: Receiver<()>,
+}
+
+impl Ring {
+    /// Starts the loop of `device`. `first_file` is used to probe what works.
+    ///
+    /// # Errors
+    /// Where `kind` is `Uring` and the kernel refuses, or no thread can be started.
+    pub(crate) fn start<F>(
+        config: RingConfig,
+        device: Device,
+        slots: Arc<Slots>,
+        first_file: &Arc<OpenFile>,
+        on_event: F,
+    ) -> io::Result<Ring>
+    where
+        F: FnMut(Event) + Send + 'static,
+    {
+        let shared = Arc::new(Shared::new(slots));
+        let (started_tx, started) = sync_channel(1);
+        let (finished_tx, finished) = sync_channel(1);
+        let thread = {
+            let (shared, config, file) = (shared.clone(), config.clone(), first_file.clone());
+            std::thread::Builder::new()
+                .name(format!("ringfield-{}", device.name))
+                .spawn(move || {
+                    let pinned = sys::set_affinity_if_any(&config.cpus);
+                    serve(config, &shared, &file, &started_tx, pinned, on_event);
+                    let _ = finished_tx.send(());
+                })?
+        };
+        let outcome = started
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the submission loop ended while starting")));
+        match outcome {
+            Ok(grants) => Ok(Ring {
+                shared,
+                device,
+                grants,
+                depth: config.submission.depth,
+                thread: Mutex::new(Some(Thread {
+                    handle: thread,
+                    finished,
+                })),
+                shutdown: Duration::from_nanos(config.submission.shutdown_ns),
+            }),
+            Err(e) => {
+                let _ = thread.join();
+                Err(e)
+            }
+        }
+    }
+
+    /// Makes a file known to the loop; returns its index there.
+    pub(crate) fn add_file(&self, file: &Arc<OpenFile>) -> io::Result<u32> {
+        let index = self.shared.reserve_file();
+        let (reply, answer) = sync_channel(1);
+        self.shared.control(Control::AddFile {
+            index,
+            file: file.clone(),
+            reply,
+        });
+        match answer.recv() {
+            Ok(Ok(())) => Ok(index),
+            Ok(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            Err(_) => Err(io::Error::other(
+                "the submission loop of this device has ended",
+            )),
+        }
+    }
+
+    /// In a forked child: the thread is the parent's, there is nothing to stop.
+    pub(crate) fn abandon(&self) {
+        std::mem::forget(self.take_thread());
+    }
+
+    fn take_thread(&self) -> Option<Thread> {
+        self.thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Drop for Ring {
+    /// Stops the loop. Waits for reads in flight as long as the engine's shutdown bound says; a loop that the kernel
+    /// does not let go after that is left behind with the memory its reads point at.
+    fn drop(&mut self) {
+        let Some(Thread { handle, finished }) = self.take_thread() else {
+            return;
+        };
+        self.shared.control(Control::Stop);
+        // The last handle can be dropped by a waker that runs on the loop's own thread: it cannot wait for itself.
+        if handle.thread().id() == std::thread::current().id() {
+            return;
+        }
+        let patience = self.shutdown + Duration::from_millis(500);
+        if finished.recv_timeout(patience).is_ok() {
+            let _ = handle.join();
+        }
+    }
+}
+
+/// The loop's thread.
+fn serve<F: FnMut(Event)>(
+    config: RingConfig,
+    shared: &Arc<Shared>,
+    file: &Arc<OpenFile>,
+    started: &SyncSender<io::Result<Vec<Grant>>>,
+    pinned: io::Result<()>,
+    on_event: F,
+) {
+    let mut grants = Vec::new();
+    if let Err(e) = pinned {
+        grants.push(Grant::less(
+            "cpu affinity",
+            format!("{:?}", config.cpus),
+            "none",
+            e.to_string(),
+            "name processors that exist and that the cpuset allows",
+        ));
+    }
+    let refused = if config.kind == BackendKind::Pread {
+        None
+    } else {
+        match open_uring(&config, shared, file) {
+            Ok((uring, more)) => {
+                grants.insert(0, Grant::full("backend", "io_uring"));
+                grants.extend(more);
+                if started.send(Ok(grants)).is_ok() {
+                    run(SubmissionLoop::new(
+                        shared.clone(),
+                        uring,
+                        config.submission,
+                        on_event,
+                    ));
+                }
+                return;
+            }
+            Err(e) if config.kind == BackendKind::Uring => {
+                let _ = started.send(Err(e));
+                return;
+            }
+            Err(e) => Some(e),
+        }
+    };
+    grants.insert(
+        0,
+        match refused {
+            None => Grant::full("backend", "pread"),
+            Some(e) => Grant::less(
+                "backend",
+                "io_uring",
+                "pread",
+                format!("io_uring_setup: {e}"),
+                refusal_fix(&e),
+            ),
+        },
+    );
+    let waker = shared.clone();
+    match Pread::new(
+        config.submission.depth,
+        Arc::new(move || {
+            waker.wake.wake();
+        }),
+    ) {
+        Ok(pread) => {
+            let threads = pread::THREADS.min(config.submission.depth);
+            grants.push(Grant::full("reading threads", threads.to_string()));
+            if started.send(Ok(grants)).is_ok() {
+                run(SubmissionLoop::new(
+                    shared.clone(),
+                    pread,
+                    config.submission,
+                    on_event,
+                ));
+            }
+        }
+        Err(e) => {
+            let _ = started.send(Err(e));
+        }
+    }
+}
+
+fn refusal_fix(e: &io::Error) -> &'static str {
+    match e.raw_os_error() {
+        Some(libc::EPERM) => {
+            "set `kernel.io_uring_disabled=0`, or allow io_uring in the container's seccomp profile"
+        }
+        Some(libc::ENOSYS) => "allow io_uring in the seccomp profile, or run Linux 5.19 or newer",
+        Some(libc::ENOMEM) => "raise `ulimit -l` or free memory",
+        _ => "see io_uring_setup(2) for this error",
+    }
+}
+
+/// Runs a loop to its end, whatever that is.
+fn run<B: Backend, F: FnMut(Event)>(mut submission: SubmissionLoop<B, F>) {
+    match catch_unwind(AssertUnwindSafe(|| submission.run())) {
+        Ok(Step::Stopped) => {}
+        // The kernel may still write to the arena through this ring: both are leaked, never freed.
+        Ok(Step::Abandoned | Step::Running) => std::mem::forget(submission),
+        Err(_) => {
+            // Whatever panicked again has no one left to tell.
+            let _ = catch_unwind(AssertUnwindSafe(|| submission.serve_failed()));
+            std::mem::forget(submission);
+        }
+    }
+}
+
+/// Sets up a ring and reads with it; steps down where a granted flag does not hold.
+fn open_uring(
+    config: &RingConfig,
+    shared: &Arc<Shared>,
+    file: &OpenFile,
+) -> io::Result<(Uring, Vec<Grant>)> {
+    let mut asked = UringConfig {
+        depth: config.submission.depth,
+        sqpoll_idle_ms: config.sqpoll_idle_ms,
+        iopoll: config.iopoll,
+        arena: config.submission.arena,
+        arena_bytes: config.arena_bytes,
+    };
+    let mut lost = Vec::new();
+    loop {
+        let attempt = Uring::new(asked, &shared.wake).and_then(|(mut uring, grants)| {
+            let probe = file.identity.len.min(u64::from(config.scratch_bytes)) as u32;
+            let probe = probe - probe % file.align.max(1);
+            if probe > 0 {
+                uring.add_file(0, file.fd())?;
+                let scratch = Segment {
+                    ptr: config.scratch,
+                    len: probe.min(file.align.max(4096)),
+                };
+                let read = uring.probe_read(0, scratch, &shared.wake);
+                uring.remove_file(0);
+                read?;
+            }
+            Ok((uring, grants))
+        });
+        match attempt {
+            Ok((uring, mut grants)) => {
+                if !uring.is_fixed()
+                    && let Some(grant) = grants.iter_mut().find(|g| g.item == "registered buffers")
+                    && !grant.is_degraded()
+                {
+                    *grant = Grant::less(
+                        "registered buffers",
+                        "the whole pool",
+                        "no",
+                        "the file system refused a read into one",
+                        "none: plain buffers cost CPU, not correctness",
+                    );
+                }
+                grants.append(&mut lost);
+                return Ok((uring, grants));
+            }
+            Err(e) if asked.iopoll => {
+                asked.iopoll = false;
+                lost.push(Grant::less(
+                    "polled completions",
+                    "IOPOLL",
+                    "interrupts",
+                    format!("a probing read failed: {e}"),
+                    "an NVMe device with `nvme.poll_queues` > 0",
+                ));
+            }
+            Err(e) if asked.sqpoll_idle_ms.is_some() => {
+                asked.sqpoll_idle_ms = None;
+                lost.push(Grant::less(
+                    "submission thread",
+                    "SQPOLL",
+                    "no",
+                    format!("a probing read failed: {e}"),
+                    "Linux 5.13 or newer, or CAP_SYS_NICE before that",
+                ));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}

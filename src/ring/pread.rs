@@ -1,0 +1,202 @@
+//! The fallback backend: a few threads that call `preadv`, for kernels and containers that refuse io_uring.
+//!
+//! A synchronous read needs a thread of its own, so this backend alone has more than one thread a device.
+
+use crate::ring::backend::{Backend, Completion, Read, Wait};
+use crate::ring::sys;
+use crate::ring::wake::WakeWord;
+use crate::sync::{Condvar, Mutex, lock};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Threads of one device: device IOPS at this depth are about half of the peak, and more threads cost more switches
+/// than they gain on a small machine.
+pub(crate) const THREADS: u32 = 4;
+
+struct Job {
+    token: u32,
+    fd: RawFd,
+    offset: u64,
+    vectors: Vec<libc::iovec>,
+}
+
+// SAFETY: a job is handed to exactly one thread at a time through the mutex, and the arena memory that its vectors
+// point at belongs to the backend until the completion is reaped, so no two threads touch it.
+unsafe impl Send for Job {}
+
+#[derive(Default)]
+struct Queues {
+    jobs: VecDeque<Job>,
+    done: Vec<Completion>,
+    /// Vectors of finished jobs, to be used again: nothing is allocated once each read in flight had one.
+    spare: Vec<Vec<libc::iovec>>,
+    stop: bool,
+}
+
+// SAFETY: as for `Job`; the spare vectors' pointers are never followed.
+unsafe impl Send for Queues {}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    work: Condvar,
+}
+
+/// Threads that read.
+pub(crate) struct Pread {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    files: Vec<RawFd>,
+    staged: Vec<Job>,
+    reaped: Vec<Completion>,
+}
+
+impl Pread {
+    /// Starts the threads. `wake` is the loop's word, which they release when a read is done.
+    pub(crate) fn new(depth: u32, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Pread> {
+        let depth = depth as usize;
+        let shared = Arc::new(Shared {
+            queues: Mutex::new(Queues {
+                jobs: VecDeque::with_capacity(depth),
+                done: Vec::with_capacity(depth),
+                spare: Vec::with_capacity(depth),
+                stop: false,
+            }),
+            work: Condvar::new(),
+        });
+        let mut pread = Pread {
+            shared: shared.clone(),
+            threads: Vec::new(),
+            files: Vec::new(),
+            staged: Vec::with_capacity(depth),
+            reaped: Vec::with_capacity(depth),
+        };
+        for _ in 0..THREADS.min(depth as u32) {
+            let (shared, wake) = (shared.clone(), wake.clone());
+            let thread = std::thread::Builder::new()
+                .name("ringfield-pread".into())
+                .stack_size(64 << 10)
+                .spawn(move || serve(&shared, &*wake))?;
+            pread.threads.push(thread);
+        }
+        Ok(pread)
+    }
+}
+
+fn serve(shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
+    loop {
+        let job = {
+            let mut queues = lock(&shared.queues);
+            loop {
+                if let Some(job) = queues.jobs.pop_front() {
+                    break job;
+                }
+                if queues.stop {
+                    return;
+                }
+                queues = shared
+                    .work
+                    .wait(queues)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+        };
+        // SAFETY: the loop keeps the descriptor open until every read of it has completed.
+        let fd = unsafe { BorrowedFd::borrow_raw(job.fd) };
+        // SAFETY: the vectors point at frames that belong to this read until its completion is reaped.
+        let read = unsafe { sys::preadv(fd, &job.vectors, job.offset) };
+        let result = match read {
+            Ok(n) => n as i32,
+            Err(e) => -e.raw_os_error().unwrap_or(libc::EIO),
+        };
+        {
+            let mut queues = lock(&shared.queues);
+            queues.done.push(Completion {
+                token: job.token,
+                result,
+            });
+            queues.spare.push(job.vectors);
+        }
+        wake();
+    }
+}
+
+impl Backend for Pread {
+    fn add_file(&mut self, index: u32, file: BorrowedFd<'_>) -> io::Result<()> {
+        if self.files.len() <= index as usize {
+            self.files.resize(index as usize + 1, -1);
+        }
+        self.files[index as usize] = file.as_raw_fd();
+        Ok(())
+    }
+
+    fn remove_file(&mut self, index: u32) {
+        if let Some(fd) = self.files.get_mut(index as usize) {
+            *fd = -1;
+        }
+    }
+
+    fn vectored(&self) -> bool {
+        true
+    }
+
+    fn same_buffer(&self, _: *mut u8, _: *mut u8) -> bool {
+        true
+    }
+
+    fn stage(&mut self, read: Read<'_>) {
+        let mut vectors = lock(&self.shared.queues).spare.pop().unwrap_or_default();
+        vectors.clear();
+        vectors.extend(read.segments.iter().map(|segment| libc::iovec {
+            iov_base: segment.ptr.cast(),
+            iov_len: segment.len as usize,
+        }));
+        self.staged.push(Job {
+            token: read.token,
+            fd: self.files.get(read.file as usize).copied().unwrap_or(-1),
+            offset: read.offset,
+            vectors,
+        });
+    }
+
+    fn submit(&mut self, wait: Wait, wake: &WakeWord) -> io::Result<()> {
+        let count = self.staged.len();
+        let some_done = {
+            let mut queues = lock(&self.shared.queues);
+            queues.jobs.extend(self.staged.drain(..));
+            !queues.done.is_empty()
+        };
+        for _ in 0..count.min(self.threads.len()) {
+            self.shared.work.notify_one();
+        }
+        if let (Wait::Until { until_ns, .. }, false) = (wait, some_done) {
+            let left = until_ns
+                .map(|until| std::time::Duration::from_nanos(until.saturating_sub(sys::now_ns())));
+            wake.sleep(left);
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self, each: &mut dyn FnMut(Completion)) {
+        std::mem::swap(&mut self.reaped, &mut lock(&self.shared.queues).done);
+        for completion in self.reaped.drain(..) {
+            each(completion);
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        sys::now_ns()
+    }
+}
+
+impl Drop for Pread {
+    fn drop(&mut self) {
+        lock(&self.shared.queues).stop = true;
+        self.shared.work.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to give.
+            let _ = thread.join();
+        }
+    }
+}

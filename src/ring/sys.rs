@@ -1,0 +1,176 @@
+//! The few system calls that neither `std` nor the `io-uring` crate offers, each wrapped once.
+
+use crate::sync::AtomicU32;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn now_ns() -> u64 {
+    let mut ts = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `ts` is a valid, writable timespec for the duration of the call; CLOCK_MONOTONIC always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
+    ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+}
+
+fn timespec(wait: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(wait.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: wait.subsec_nanos() as _,
+    }
+}
+
+/// Sleeps while `word` holds `expected`, at most `timeout`. Returns also on a signal or without a reason: callers loop.
+#[cfg(not(loom))]
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+    let ts = timeout.map(timespec);
+    let ts_ptr = ts.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `word` is a live, aligned u32 and `ts_ptr` is null or points at `ts`, which outlives the call;
+    // FUTEX_WAIT only reads both (futex(2)).
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            expected,
+            ts_ptr,
+        );
+    }
+}
+
+/// Wakes up to `count` sleepers of `word`.
+#[cfg(not(loom))]
+pub(crate) fn futex_wake(word: &AtomicU32, count: i32) {
+    // SAFETY: FUTEX_WAKE uses the address as a key only and dereferences nothing (futex(2)).
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            count,
+        );
+    }
+}
+
+/// Under the model checker sleeping is spinning with a scheduling point.
+#[cfg(loom)]
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
+    if word.load(crate::sync::Ordering::SeqCst) == expected {
+        loom::thread::yield_now();
+    }
+}
+
+#[cfg(loom)]
+pub(crate) fn futex_wake(_word: &AtomicU32, _count: i32) {}
+
+/// Reads at `offset` into `segments`, as preadv(2). Returns the bytes read.
+///
+/// # Safety
+/// Every segment must point at writable memory of its length that nothing else reads or writes during the call.
+pub(crate) unsafe fn preadv(
+    file: BorrowedFd<'_>,
+    segments: &[libc::iovec],
+    offset: u64,
+) -> io::Result<u32> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open for the call (`BorrowedFd`), and the caller vouches for the segments.
+    let n = unsafe {
+        libc::preadv(
+            file.as_raw_fd(),
+            segments.as_ptr(),
+            segments.len() as libc::c_int,
+            offset,
+        )
+    };
+    u32::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// What `statx` says about direct I/O on an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DirectIo {
+    /// Alignment of memory and of file offsets, in bytes.
+    Aligned { memory: u32, offset: u32 },
+    /// The file system says that it does not do direct I/O on this file.
+    Refused,
+    /// The kernel (before 6.1) or the file system does not say.
+    Unknown,
+}
+
+/// Asks `statx(STATX_DIOALIGN)` (statx(2), Linux 6.1).
+pub(crate) fn direct_io(file: BorrowedFd<'_>) -> DirectIo {
+    // SAFETY: an all-zero statx is a valid value of this plain C struct.
+    let mut stx: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a NUL-terminated empty string with AT_EMPTY_PATH, the descriptor is open and `stx` is writable.
+    let rc = unsafe {
+        libc::statx(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            &mut stx,
+        )
+    };
+    if rc != 0 || stx.stx_mask & libc::STATX_DIOALIGN == 0 {
+        return DirectIo::Unknown;
+    }
+    match (stx.stx_dio_mem_align, stx.stx_dio_offset_align) {
+        (0, _) | (_, 0) => DirectIo::Refused,
+        (memory, offset) => DirectIo::Aligned { memory, offset },
+    }
+}
+
+/// Bytes of a block device (`BLKGETSIZE64`, `linux/fs.h`).
+pub(crate) fn block_device_len(file: BorrowedFd<'_>) -> io::Result<u64> {
+    const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
+    let mut bytes = 0u64;
+    // SAFETY: BLKGETSIZE64 writes one u64 to its argument, which is one.
+    let rc = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &mut bytes) };
+    if rc == 0 {
+        Ok(bytes)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The soft limit of locked memory in bytes; `None` where there is none.
+pub(crate) fn memlock_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid, writable rlimit.
+    let rc = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    (rc == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Pins the calling thread to `cpus`; an error leaves it where it was.
+pub(crate) fn set_affinity(cpus: &[usize]) -> io::Result<()> {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &cpu in cpus {
+        if cpu >= libc::CPU_SETSIZE as usize {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: `cpu` is below CPU_SETSIZE, so the bit lies inside the set.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: pid 0 is the calling thread, and the set is read for exactly its size.
+    let rc = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// [`set_affinity`] where the list names any.
+pub(crate) fn set_affinity_if_any(cpus: &[usize]) -> io::Result<()> {
+    if cpus.is_empty() {
+        Ok(())
+    } else {
+        set_affinity(cpus)
+    }
+}

@@ -1,0 +1,551 @@
+//! The page pool: frames, the table that finds them, and the ways of a page in and out.
+
+use super::arena::Arena;
+use super::eviction::{Clock, EvictionPolicy};
+use super::frame::{Frame, Key, NIL, PLANNED, PREFETCHED, Phase, State};
+use super::table::PageTable;
+use super::wait::{BatchWakes, Ops};
+use crate::ring::fault::Fault;
+use crate::ring::lane::Slots;
+use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) arena: Option<Arena>,
+    frames: Box<[Frame]>,
+    table: PageTable,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) ops: Ops,
+    allocation: Mutex<Allocation>,
+    policy: Clock,
+    pub(crate) frame_bytes: u64,
+    /// Frames that hold, or will hold, pages nobody has asked for yet.
+    speculative: AtomicU32,
+    pub(crate) counters: PoolCounters,
+}
+
+/// What happened to pages.
+#[derive(Debug, Default)]
+pub(crate) struct PoolCounters {
+    pub(crate) evictions: AtomicU64,
+    /// Prefetched pages that were asked for when they were there.
+    pub(crate) prefetch_useful: AtomicU64,
+    /// Prefetched pages that were asked for while they were still being read.
+    pub(crate) prefetch_late: AtomicU64,
+    /// Prefetched pages that left without having been asked for.
+    pub(crate) prefetch_wasted: AtomicU64,
+    /// Prefetches not started: no room, or already there.
+    pub(crate) prefetch_dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Allocation {
+    /// Frames that are probably free; the state word decides.
+    free: Vec<u32>,
+}
+
+/// How a page was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Claim {
+    /// Resident; pinned.
+    Hit(u32),
+    /// Being read for somebody else; pinned.
+    Joined(u32),
+    /// To be read by the caller: its slot must be submitted. Pinned unless for prefetch.
+    Owner(u32),
+}
+
+impl Claim {
+    pub(crate) fn frame(self) -> u32 {
+        match self {
+            Claim::Hit(frame) | Claim::Joined(frame) | Claim::Owner(frame) => frame,
+        }
+    }
+}
+
+/// No frame can be had.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exhausted {
+    /// A frame that nobody pins and whose read will end: worth waiting for. `NIL` where all are views of callers.
+    pub(crate) in_flight: Option<u32>,
+}
+
+/// What a frame is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Demand,
+    Prefetch,
+    Planned,
+}
+
+impl Pool {
+    /// A pool of `count` frames; `arena` is `None` only under the model checker.
+    pub(crate) fn new(arena: Option<Arena>, count: u32, frame_bytes: u64, ops: u32) -> Pool {
+        Pool {
+            arena,
+            frames: (0..count).map(|_| Frame::new()).collect(),
+            table: PageTable::new(count),
+            slots: Arc::new(Slots::new(count)),
+            ops: Ops::new(ops),
+            allocation: Mutex::new(Allocation {
+                free: (0..count).rev().collect(),
+            }),
+            policy: Clock::default(),
+            frame_bytes,
+            speculative: AtomicU32::new(0),
+            counters: PoolCounters::default(),
+        }
+    }
+
+    /// Bytes of metadata for one frame, beside the table.
+    pub(crate) fn frame_metadata_bytes() -> u64 {
+        // Header, ring slot, free list.
+        (size_of::<Frame>() + size_of::<crate::ring::lane::Slot>() + 4) as u64
+    }
+
+    pub(crate) fn frame_count(&self) -> u32 {
+        self.frames.len() as u32
+    }
+
+    pub(crate) fn frame(&self, index: u32) -> &Frame {
+        &self.frames[index as usize]
+    }
+
+    /// First byte of a frame.
+    #[inline]
+    pub(crate) fn address(&self, index: u32) -> *mut u8 {
+        let base = self
+            .arena
+            .as_ref()
+            .map_or(std::ptr::null_mut(), Arena::base);
+        base.wrapping_add(index as usize * self.frame_bytes as usize)
+    }
+
+    // ---- in ---------------------------------------------------------------------------------------------------------
+
+    /// Pins a resident page. The fast path: no lock, no allocation.
+    #[inline]
+    pub(crate) fn hit(&self, key: Key) -> Option<u32> {
+        let (index, state) = self
+            .table
+            .lookup(&self.frames, key, |left| self.tear_down_leaving(left))?;
+        let frame = &self.frames[index as usize];
+        frame.reference(state);
+        if state.has(PREFETCHED | PLANNED) {
+            self.first_use(frame, state);
+        }
+        Some(index)
+    }
+
+    #[cold]
+    fn first_use(&self, frame: &Frame, state: State) {
+        let was = frame.clear(PREFETCHED | PLANNED);
+        if was & (PREFETCHED | PLANNED) != 0 {
+            self.speculative.fetch_sub(frame.span(), Ordering::Relaxed);
+            let counter = if state.phase() == Phase::Loading {
+                &self.counters.prefetch_late
+            } else {
+                &self.counters.prefetch_useful
+            };
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Finds a page or claims a frame for it.
+    ///
+    /// # Errors
+    /// [`Exhausted`] where every frame is pinned or in flight.
+    pub(crate) fn claim(&self, key: Key, span: u32, purpose: Purpose) -> Result<Claim, Exhausted> {
+        let demand = purpose == Purpose::Demand;
+        if demand && let Some(frame) = self.hit(key) {
+            return Ok(Claim::Hit(frame));
+        }
+        if let Some(found) = self.find_locked(key, demand) {
+            return Ok(found);
+        }
+        let index = self.allocate(span, purpose)?;
+        let bucket = self.table.bucket(key);
+        if let Some(found) = self.find_in(&bucket, key, demand) {
+            drop(bucket);
+            // Somebody was faster; the frame was never seen by anyone.
+            self.free_claimed(index, span);
+            return Ok(found);
+        }
+        let frame = self.frame(index);
+        frame.set_key(key, 0, span);
+        let flags = match purpose {
+            Purpose::Demand => 0,
+            Purpose::Prefetch => PREFETCHED,
+            Purpose::Planned => PREFETCHED | PLANNED,
+        };
+        frame.start_loading(demand, flags);
+        if !demand {
+            self.speculative.fetch_add(span, Ordering::Relaxed);
+        }
+        bucket.insert(&self.frames, index);
+        Ok(Claim::Owner(index))
+    }
+
+    fn find_locked(&self, key: Key, pin: bool) -> Option<Claim> {
+        let bucket = self.table.bucket(key);
+        self.find_in(&bucket, key, pin)
+    }
+
+    /// The page's frame as the chain has it; pinned where `pin`.
+    fn find_in(&self, bucket: &super::table::Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
+        let present = |state: State| match state.phase() {
+            Phase::Loading | Phase::Failed => true,
+            Phase::Resident => !state.is_stale(),
+            _ => false,
+        };
+        let index = bucket.find(&self.frames, key, |frame| present(frame.state()))?;
+        let frame = self.frame(index);
+        if !pin {
+            return Some(Claim::Hit(index));
+        }
+        let state = frame.pin();
+        if !present(state) {
+            // Evicted between the two looks; its owner waits for this bucket's lock to take it out.
+            // A failed or superseded page that this was the last pin of stays for the eviction policy to find: tearing
+            // it down takes the lock that is held here.
+            let _ = frame.unpin();
+            return None;
+        }
+        frame.reference(state);
+        if state.has(PREFETCHED | PLANNED) {
+            self.first_use(frame, state);
+        }
+        Some(if state.phase() == Phase::Resident {
+            Claim::Hit(index)
+        } else {
+            Claim::Joined(index)
+        })
+    }
+
+    /// Where a page is that the caller has pinned.
+    pub(crate) fn pinned(&self, key: Key) -> Option<u32> {
+        self.table.pinned(&self.frames, key)
+    }
+
+    // ---- the end of a read --------------------------------------------------------------------------------------------
+
+    /// Takes the outcome of a frame's read and notifies its waiters.
+    pub(crate) fn complete(
+        &self,
+        index: u32,
+        outcome: Result<(), Fault>,
+        batches: &mut BatchWakes,
+    ) {
+        let frame = self.frame(index);
+        match outcome {
+            Ok(()) => {
+                self.clear_tail(index, frame.span());
+                frame.finish_loading(Phase::Resident);
+            }
+            Err(fault) => {
+                frame.fault.store(fault.encode(), Ordering::Relaxed);
+                frame.finish_loading(Phase::Failed);
+            }
+        }
+        self.ops.close(frame, batches);
+        if outcome.is_err() {
+            self.tear_down_leaving(index);
+        }
+    }
+
+    /// The kernel may write to this frame for ever: its waiters get the fault, and it is never used again.
+    pub(crate) fn lose(&self, index: u32, fault: Fault, batches: &mut BatchWakes) {
+        let frame = self.frame(index);
+        frame.fault.store(fault.encode(), Ordering::Relaxed);
+        frame.finish_loading(Phase::Lost);
+        self.ops.close(frame, batches);
+    }
+
+    /// Zeroes what lies behind the last byte of the file in its last page.
+    fn clear_tail(&self, index: u32, span: u32) {
+        let capacity = u64::from(span) * self.frame_bytes;
+        let have = u64::from(self.slots.get(index).expected());
+        if have < capacity && self.arena.is_some() {
+            let tail = self.address(index).wrapping_add(have as usize);
+            // SAFETY: the frames of this unit belong to whoever completes its read (phase Loading), and `tail` to
+            // `tail + (capacity - have)` lies inside them.
+            unsafe { tail.write_bytes(0, (capacity - have) as usize) };
+        }
+    }
+
+    /// How a frame's read ended; `None` while it has not.
+    pub(crate) fn outcome(&self, index: u32) -> Option<Result<(), Fault>> {
+        let frame = self.frame(index);
+        match frame.state().phase() {
+            Phase::Resident => Some(Ok(())),
+            Phase::Failed | Phase::Lost => {
+                Some(Err(Fault::decode(frame.fault.load(Ordering::Relaxed))))
+            }
+            _ => None,
+        }
+    }
+
+    // ---- out ----------------------------------------------------------------------------------------------------------
+
+    /// Gives a pin back.
+    #[inline]
+    pub(crate) fn unpin(&self, index: u32) {
+        if self.frames[index as usize].unpin() {
+            self.tear_down_leaving(index);
+        }
+    }
+
+    #[cold]
+    fn tear_down_leaving(&self, index: u32) {
+        let frame = self.frame(index);
+        if let Some(state) = frame.claim_leaving() {
+            let span = self.take_out(index, state);
+            self.free_claimed(index, span);
+        }
+    }
+
+    /// Takes a claimed unit, which was in `state`, out of the table; its members become claimed too. Returns its span.
+    fn take_out(&self, index: u32, state: State) -> u32 {
+        if state.phase() == Phase::Free {
+            return 1;
+        }
+        let frame = self.frame(index);
+        let span = frame.span();
+        self.table.bucket(frame.key()).remove(&self.frames, index);
+        for member in 1..span {
+            self.frame(index + member).unset_member();
+        }
+        if state.has(PREFETCHED | PLANNED) {
+            self.speculative.fetch_sub(span, Ordering::Relaxed);
+            self.counters.prefetch_wasted.fetch_add(1, Relaxed);
+        }
+        if state.is_resident() {
+            self.counters.evictions.fetch_add(1, Relaxed);
+        }
+        span
+    }
+
+    /// Frees `span` claimed frames.
+    fn free_claimed(&self, index: u32, span: u32) {
+        let mut allocation = lock(&self.allocation);
+        self.free_into(&mut allocation, index, span);
+    }
+
+    fn free_into(&self, allocation: &mut Allocation, index: u32, span: u32) {
+        for member in (0..span).rev() {
+            let frame = self.frame(index + member);
+            if frame.state().phase() == Phase::Member {
+                frame.unset_member();
+            }
+            frame.release_claim(Phase::Free);
+            if allocation.free.len() < allocation.free.capacity() {
+                allocation.free.push(index + member);
+            }
+        }
+    }
+
+    // ---- frames -------------------------------------------------------------------------------------------------------
+
+    /// Claims `span` adjacent frames; all but the first are members.
+    fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
+        if purpose != Purpose::Demand {
+            let room = self.frame_count() - self.frame_count() / 4;
+            if self.speculative.load(Ordering::Relaxed) + span > room {
+                return Err(Exhausted { in_flight: None });
+            }
+        }
+        let mut allocation = lock(&self.allocation);
+        let spare_first = match purpose {
+            Purpose::Demand => PLANNED,
+            // What was read ahead is not given up for more of the same.
+            Purpose::Prefetch | Purpose::Planned => PLANNED | PREFETCHED,
+        };
+        let found = if span == 1 {
+            self.allocate_one(&mut allocation, spare_first).or_else(|| {
+                (purpose == Purpose::Demand).then(|| self.allocate_one(&mut allocation, 0))?
+            })
+        } else {
+            self.allocate_run(&mut allocation, span, spare_first)
+                .or_else(|| {
+                    (purpose == Purpose::Demand)
+                        .then(|| self.allocate_run(&mut allocation, span, 0))?
+                })
+        };
+        drop(allocation);
+        found.ok_or_else(|| Exhausted {
+            in_flight: self.unpinned_in_flight(),
+        })
+    }
+
+    fn allocate_one(&self, allocation: &mut Allocation, keep: u64) -> Option<u32> {
+        while let Some(index) = allocation.free.pop() {
+            if self.frame(index).claim(Phase::Free, 0).is_some() {
+                return Some(index);
+            }
+        }
+        let (index, state) = self.policy.victim(&self.frames, keep)?;
+        let span = self.take_out(index, state);
+        for member in 1..span {
+            self.free_into(allocation, index + member, 1);
+        }
+        Some(index)
+    }
+
+    /// Claims adjacent frames: the first run behind the hand that is free or can be evicted.
+    fn allocate_run(&self, allocation: &mut Allocation, span: u32, keep: u64) -> Option<u32> {
+        let count = self.frame_count();
+        if span > count {
+            return None;
+        }
+        // The first round spares what was used since the last one.
+        for spare_referenced in [true, false] {
+            let start = self.policy.hand() % count;
+            let mut scanned = 0;
+            let mut at = start;
+            let (mut low, mut have) = (at, 0);
+            while scanned < count + span {
+                if at == count {
+                    // A run cannot go round the end.
+                    at = 0;
+                    have = 0;
+                }
+                if have == 0 {
+                    low = at;
+                }
+                let frame = self.frame(at);
+                let state = frame.state();
+                let units = match state.phase() {
+                    Phase::Free if state.pins() == 0 => 1,
+                    Phase::Resident if state.pins() == 0 && !state.has(keep) => {
+                        if spare_referenced && state.is_referenced() {
+                            frame.unreference();
+                            0
+                        } else {
+                            frame.span().max(1)
+                        }
+                    }
+                    _ => 0,
+                };
+                let step = match (units, state.phase()) {
+                    (0, Phase::Resident | Phase::Loading) => frame.span().max(1),
+                    (0, _) => 1,
+                    (n, _) => n,
+                }
+                .min(count - at);
+                have = if units == 0 { 0 } else { have + step };
+                at += step;
+                scanned += step;
+                if have >= span {
+                    if let Some(index) = self.claim_run(allocation, low, have, span, keep) {
+                        self.policy.set_hand(index + span);
+                        return Some(index);
+                    }
+                    have = 0;
+                }
+            }
+        }
+        None
+    }
+
+    /// Claims the frames `low..low + have`, keeps `span` of them and frees the rest.
+    fn claim_run(
+        &self,
+        allocation: &mut Allocation,
+        low: u32,
+        have: u32,
+        span: u32,
+        keep: u64,
+    ) -> Option<u32> {
+        let mut at = low;
+        while at < low + have {
+            let frame = self.frame(at);
+            let claimed = frame
+                .claim(Phase::Free, 0)
+                .or_else(|| frame.claim(Phase::Resident, keep));
+            if let Some(state) = claimed {
+                at += self.take_out(at, state);
+            } else {
+                // Somebody pinned it meanwhile; what was claimed so far stays free.
+                for claimed in low..at {
+                    self.free_into(allocation, claimed, 1);
+                }
+                return None;
+            }
+        }
+        for spare in low + span..at {
+            self.free_into(allocation, spare, 1);
+        }
+        for member in 1..span {
+            self.frame(low + member).set_member(member);
+        }
+        Some(low)
+    }
+
+    fn unpinned_in_flight(&self) -> Option<u32> {
+        (0..self.frame_count()).find(|&index| {
+            let state = self.frame(index).state();
+            state.phase() == Phase::Loading && state.pins() == 0
+        })
+    }
+
+    /// Planned pages are protected no longer.
+    pub(crate) fn unprotect_planned(&self) {
+        for frame in &self.frames {
+            if frame.state().has(PLANNED) {
+                frame.clear(PLANNED);
+            }
+        }
+    }
+
+    /// Frames that are pinned by views or waiters, members of pinned extents included.
+    pub(crate) fn pinned_frames(&self) -> u32 {
+        self.frames
+            .iter()
+            .filter(|frame| frame.state().pins() > 0)
+            .map(Frame::span)
+            .sum()
+    }
+
+    /// Frames whose page is resident, loading, and lost.
+    pub(crate) fn census(&self) -> (u32, u32, u32) {
+        let mut census = (0, 0, 0);
+        for frame in &self.frames {
+            match frame.state().phase() {
+                Phase::Resident => census.0 += frame.span(),
+                Phase::Loading => census.1 += frame.span(),
+                Phase::Lost => census.2 += frame.span(),
+                _ => {}
+            }
+        }
+        census
+    }
+
+    /// Switches a page to a new version: `index` holds it, claimed by the caller. Views of the old one keep it; it goes
+    /// with the last of them.
+    pub(crate) fn publish(&self, key: Key, index: u32) {
+        let bucket = self.table.bucket(key);
+        let old = bucket.find(&self.frames, key, |frame| {
+            let state = frame.state();
+            state.is_resident() && !state.is_stale()
+        });
+        let version = old.map_or(0, |old| self.frame(old).version() + 1);
+        // The old one first: a lookup in between misses, and decides under this lock.
+        if let Some(old) = old {
+            self.frame(old).make_stale();
+        }
+        let frame = self.frame(index);
+        frame.set_key(key, version, 1);
+        frame.release_claim(Phase::Resident);
+        bucket.insert(&self.frames, index);
+        drop(bucket);
+        if let Some(old) = old {
+            self.tear_down_leaving(old);
+        }
+    }
+
+    /// No frame; for callers that keep an index.
+    pub(crate) const NONE: u32 = NIL;
+}
