@@ -24,7 +24,7 @@ pub(crate) enum Error {
         /// What was being done.
         what: String,
         /// The engine's own message: file, page and cause.
-        source: std::io::Error,
+        source: ringfield::Error,
     },
     /// Anything else that is the user's to act on.
     #[error("{0}")]
