@@ -122,16 +122,19 @@ pub(crate) fn fill(offset: u64, bytes: &mut [u8]) {
 }
 
 fn is_pattern(block: u64, bytes: &[u8]) -> bool {
-    let start = splitmix64(block);
-    let (whole, rest) = bytes.split_at(bytes.len() & !7);
-    // Without an early end, so that the compiler compares a vector of words at a time.
-    let wrong = (0_u64..).zip(words(whole)).fold(0, |wrong, (i, word)| {
-        wrong | (word ^ start.wrapping_add(i.wrapping_mul(STEP)))
-    });
-    let tail = start
-        .wrapping_add((whole.len() as u64 / 8).wrapping_mul(STEP))
-        .to_le_bytes();
-    wrong == 0 && tail.starts_with(rest)
+    let word = |number: usize| splitmix64(block).wrapping_add(STEP.wrapping_mul(number as u64));
+    let (lines, rest) = bytes.as_chunks::<64>();
+    // Eight words at a time and no early end: vector additions and comparisons only.
+    let mut expected: [u64; 8] = std::array::from_fn(word);
+    let mut wrong = [0; 8];
+    for line in lines {
+        for (place, found) in words(line).enumerate() {
+            wrong[place] |= found ^ expected[place];
+            expected[place] = expected[place].wrapping_add(STEP.wrapping_mul(8));
+        }
+    }
+    let tail = expected.iter().flat_map(|word| word.to_le_bytes());
+    wrong == [0; 8] && rest.iter().copied().eq(tail.take(rest.len()))
 }
 
 /// A 64-bit digest of at most 4 KiB: four independent multiply-rotate lanes, then mixed.

@@ -3,7 +3,6 @@
 //! Every measurement runs in a process of its own, from a cold page cache, in a control group
 //! whose memory limit all three readers share; where no group may be made, the rows say so.
 
-mod cgroup;
 pub(crate) mod rivals;
 mod table;
 pub(crate) mod tally;
@@ -22,6 +21,7 @@ use serde::Serialize;
 
 use crate::args::DemoArgs;
 use crate::bench::round::LatUs;
+use crate::cgroup::Group;
 use crate::console;
 use crate::content::Content;
 use crate::doctor::Item;
@@ -31,7 +31,6 @@ use crate::made_file::MadeFile;
 use crate::os;
 use crate::size::Size;
 
-use cgroup::Group;
 use worker::{Outcome, Reader};
 use workload::Workload;
 
@@ -358,7 +357,8 @@ fn run_worker(mut command: Command, digests: &[u8]) -> Result<Outcome> {
     interrupt::check()?;
     match status.signal() {
         Some(libc::SIGKILL) => {
-            return Err(Error::message("was killed: its memory limit was too small"));
+            let why = "was killed; if nobody did it, the memory limit was too small";
+            return Err(Error::message(why));
         }
         Some(signal) => return Err(Error::message(format!("was ended by signal {signal}"))),
         None => {}

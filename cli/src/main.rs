@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod cgroup;
 mod console;
 mod content;
 mod demo;

@@ -1,5 +1,8 @@
 //! `ringfield bench`: what it prints, what it leaves out with a reason, and that it cleans up.
 
+// A test ends at the first thing that is not as it must be, in its helper functions too.
+#![allow(clippy::expect_used)]
+
 use std::fs;
 use std::path::Path;
 use std::process::Output;

@@ -1,5 +1,8 @@
 //! What every command promises: exit statuses, one clear line for an error, no escape codes.
 
+// A test ends at the first thing that is not as it must be, in its helper functions too.
+#![allow(clippy::expect_used)]
+
 use std::fs;
 use std::process::Output;
 

@@ -1,5 +1,8 @@
 //! `ringfield demo`: verified reads, and nothing left behind, however it ends.
 
+// A test ends at the first thing that is not as it must be, in its helper functions too.
+#![allow(clippy::expect_used)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -12,7 +15,7 @@ fn command(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("ringfield"));
     command
         .current_dir(dir)
-        .args(["demo", "--budget", "64MiB", "--time", "0.1"])
+        .args(["demo", "--budget", "64MiB"])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -74,7 +77,7 @@ fn groups(pid: u32) -> Vec<String> {
 #[test]
 fn every_read_is_right_and_nothing_is_left() {
     let dir = tempfile::tempdir().expect("a directory");
-    let child = command(dir.path(), &["--size", "96MiB", "--json"])
+    let child = command(dir.path(), &["--size", "96MiB", "--time", "0.1", "--json"])
         .spawn()
         .expect("it starts");
     let pid = child.id();
@@ -96,9 +99,12 @@ fn a_foreign_file_of_odd_length_is_read_to_its_end_and_kept() {
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 9) as u8)
         .collect();
     fs::write(&model, &bytes).expect("written");
-    let output = command(dir.path(), &["--model", "model.gguf", "--json"])
-        .output()
-        .expect("it runs");
+    let output = command(
+        dir.path(),
+        &["--model", "model.gguf", "--time", "0.1", "--json"],
+    )
+    .output()
+    .expect("it runs");
     let report = report(&output);
     assert_eq!(report["region_bytes"].as_u64(), Some(bytes.len() as u64));
     assert!(
@@ -118,7 +124,7 @@ fn a_foreign_file_of_odd_length_is_read_to_its_end_and_kept() {
 #[test]
 fn the_table_has_no_escape_codes_where_no_terminal_is() {
     let dir = tempfile::tempdir().expect("a directory");
-    let output = command(dir.path(), &["--size", "32MiB"])
+    let output = command(dir.path(), &["--size", "32MiB", "--time", "0.1"])
         .output()
         .expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -166,7 +172,9 @@ fn made_bytes(dir: &Path) -> u64 {
 
 #[test]
 fn interrupted_while_making_its_file_it_removes_the_file() {
-    interrupt(&["--size", "2GiB"], "INT", |dir| made_bytes(dir) > 0);
+    interrupt(&["--size", "2GiB", "--time", "0.1"], "INT", |dir| {
+        made_bytes(dir) > 0
+    });
 }
 
 #[test]
@@ -198,12 +206,12 @@ fn a_killed_worker_fails_the_demo_and_leaves_nothing() {
         thread::sleep(Duration::from_millis(5));
     };
     let sent = Command::new("sh")
-        .args(["-c", &format!("kill -SEGV {worker}")])
+        .args(["-c", &format!("kill -KILL {worker}")])
         .status();
     assert!(sent.is_ok_and(|status| status.success()));
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(1));
     let line = String::from_utf8_lossy(&output.stderr);
-    assert!(line.contains("was ended by signal 11"), "{line}");
+    assert!(line.contains("was killed"), "{line}");
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
 }

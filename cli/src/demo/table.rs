@@ -96,18 +96,32 @@ fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-/// What the engine got in one line, and each thing it did not get in another.
+/// What decides its speed, of what the engine got, in one line; and each thing it did not get.
 fn granted(text: &mut String, items: &[Item]) {
-    let (whole, degraded): (Vec<&Item>, Vec<&Item>) =
-        items.iter().partition(|item| item.why.is_empty());
-    if !whole.is_empty() {
-        let granted: Vec<String> = whole
-            .iter()
-            .map(|item| format!("{} {}", item.item, item.granted))
-            .collect();
-        let _ = writeln!(text, "granted: {}", granted.join(" · "));
+    let named = [
+        "backend",
+        "io_uring flags",
+        "registered buffers",
+        "huge pages",
+        "direct I/O",
+    ];
+    let granted: Vec<String> = named
+        .iter()
+        .filter_map(|name| {
+            let item = items
+                .iter()
+                .find(|item| item.name() == *name && item.why.is_empty())?;
+            Some(match *name {
+                "registered buffers" => (*name).to_owned(),
+                "direct I/O" => format!("direct I/O {}", item.granted.trim_start_matches("yes, ")),
+                _ => item.granted.clone(),
+            })
+        })
+        .collect();
+    if !granted.is_empty() {
+        let _ = writeln!(text, "granted to the engine: {}", granted.join(" · "));
     }
-    for item in degraded {
+    for item in items.iter().filter(|item| !item.why.is_empty()) {
         let fix = if item.fix.is_empty() {
             String::new()
         } else {
@@ -116,7 +130,9 @@ fn granted(text: &mut String, items: &[Item]) {
         let _ = writeln!(
             text,
             "degraded: {}: {} ({}){fix}",
-            item.item, item.granted, item.why
+            item.name(),
+            item.granted,
+            item.why
         );
     }
 }

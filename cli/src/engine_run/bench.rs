@@ -91,7 +91,7 @@ fn flags(items: &[Item], page_bytes: u64, inline: bool) -> Vec<String> {
     let mut flags = vec![format!("pages of {}", Size(page_bytes))];
     flags.extend(inline.then(|| "inline reads".to_owned()));
     for row in items {
-        let name = row.item.rsplit(": ").next().unwrap_or(&row.item);
+        let name = row.name();
         if !row.why.is_empty() {
             flags.push(format!("no {name}: {}", row.why));
         } else if matches!(

@@ -44,8 +44,8 @@ fn window(engine: &Engine, field: &Field, tally: &mut Tally) -> Result<()> {
     let workload = tally.workload;
     let in_flight = workload.in_flight();
     let mut batch = engine.batch(in_flight as usize).engine("no batch")?;
-    // Half of the window is refilled while the other half is being read.
-    let half = (batch.capacity() / 2).max(1);
+    // Taken back as they come, in groups large enough to be refilled with one submission.
+    let together = (batch.capacity() / 8).max(1);
     let mut indices = 0..;
     // Of a read in flight, by its tag: which range, and when it was asked for.
     let mut asked = vec![(0..0, Duration::ZERO); batch.capacity()];
@@ -67,7 +67,7 @@ fn window(engine: &Engine, field: &Field, tally: &mut Tally) -> Result<()> {
                 .submit(field, range, place as u64)
                 .engine("cannot read")?;
         }
-        if batch.wait(half) == 0 {
+        if batch.wait(together) == 0 {
             return Ok(());
         }
         while let Some(ready) = batch.next() {

@@ -35,7 +35,14 @@ pub(crate) fn doctor(path: &Path) -> Result<Vec<Item>> {
     field
         .read(0..end)
         .engine("the engine cannot read the file")?;
-    Ok(super::items(&engine))
+    let mut items = super::items(&engine);
+    // The budget is the doctor's own choice; and the made file stands for its directory.
+    items.retain(|item| item.item != "budget");
+    let (opened, asked) = (file.display().to_string(), path.display().to_string());
+    for item in &mut items {
+        item.item = item.item.replace(&opened, &asked);
+    }
+    Ok(items)
 }
 
 fn make(dir: &Path) -> Option<MadeFile> {

@@ -1,4 +1,5 @@
-//! A memory limit for one process: a control group of its own, where this user may make one.
+//! Memory limits: the one this process is under, and one for a process of our own where this user
+//! may make a control group (cgroups(7)), in both versions of the interface.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,16 +18,27 @@ enum Version {
     V2,
 }
 
+impl Version {
+    fn limit_file(self) -> &'static str {
+        match self {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        }
+    }
+}
+
 impl Group {
     /// Makes a group that may hold `limit_bytes`, page cache included.
     ///
     /// # Errors
     /// Why that cannot be, in words for the user.
     pub(crate) fn create(name: &str, limit_bytes: u64) -> Result<Group, String> {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let (mounts, own) = (read("/proc/self/mounts"), read("/proc/self/cgroup"));
         let mut why = "no memory controller is mounted".to_owned();
-        for (parent, version) in parents(&mounts, &own) {
+        for (parent, version) in hierarchy(&mounts, &own) {
+            if !has_controller(&parent, version) {
+                continue;
+            }
             match Group::below(&parent, version, name, limit_bytes) {
                 Ok(group) => return Ok(group),
                 Err(e) => why = format!("no group below {}: {e}", parent.display()),
@@ -45,11 +57,10 @@ impl Group {
         fs::create_dir(&dir)?;
         // From here on dropping removes it.
         let group = Group { dir, version };
-        let limit_file = match version {
-            Version::V1 => "memory.limit_in_bytes",
-            Version::V2 => "memory.max",
-        };
-        fs::write(group.dir.join(limit_file), limit_bytes.to_string())?;
+        fs::write(
+            group.dir.join(version.limit_file()),
+            limit_bytes.to_string(),
+        )?;
         // Swapping would make the limit soft; where it cannot be forbidden it stays possible.
         let _ = match version {
             Version::V1 => fs::write(group.dir.join("memory.swappiness"), "0"),
@@ -98,8 +109,25 @@ impl Drop for Group {
     }
 }
 
-/// Where a group could be made, the nearest to this process first.
-fn parents(mounts: &str, own: &str) -> Vec<(PathBuf, Version)> {
+/// The tightest limit on this process's memory, in bytes, if there is one.
+pub(crate) fn memory_limit() -> Option<u64> {
+    let (mounts, own) = (read("/proc/self/mounts"), read("/proc/self/cgroup"));
+    let limits = hierarchy(&mounts, &own)
+        .into_iter()
+        .filter_map(|(dir, version)| {
+            let text = fs::read_to_string(dir.join(version.limit_file())).ok()?;
+            text.trim().parse::<u64>().ok()
+        });
+    // Without a limit version 2 says `max` and version 1 a number near 2^63.
+    limits.filter(|&bytes| bytes < 1 << 60).min()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The group of this process and those above it, the nearest first.
+fn hierarchy(mounts: &str, own: &str) -> Vec<(PathBuf, Version)> {
     let mut found = Vec::new();
     for mount in mounts.lines() {
         let mut fields = mount.split(' ').skip(1);
@@ -113,12 +141,11 @@ fn parents(mounts: &str, own: &str) -> Vec<(PathBuf, Version)> {
             _ => continue,
         };
         let path = own_path(own, version).unwrap_or("/");
-        // Inside a container the path may be the host's, which is not mounted here: then the root.
+        // Inside a container the path may be the host's, which is not mounted here: only the
+        // root is found then.
         for ancestor in Path::new(path).ancestors() {
             let dir = Path::new(at).join(ancestor.strip_prefix("/").unwrap_or(ancestor));
-            if has_controller(&dir, version) {
-                found.push((dir, version));
-            }
+            found.push((dir, version));
         }
     }
     found
@@ -139,7 +166,7 @@ fn own_path(own: &str, version: Version) -> Option<&str> {
 /// Whether groups below `dir` have memory limits.
 fn has_controller(dir: &Path, version: Version) -> bool {
     match version {
-        Version::V1 => dir.join("memory.limit_in_bytes").exists(),
+        Version::V1 => dir.join(version.limit_file()).exists(),
         // Version 2 gives a controller to the groups below only where that was asked for.
         Version::V2 => fs::read_to_string(dir.join("cgroup.subtree_control"))
             .is_ok_and(|controllers| controllers.split_whitespace().any(|c| c == "memory")),
