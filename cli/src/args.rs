@@ -42,9 +42,9 @@ pub(crate) struct DemoArgs {
     /// Size of the file to make, or the most to use of --model [default: 1GiB, all of the model up to 4GiB]
     #[arg(long)]
     pub(crate) size: Option<Size>,
-    /// Memory for the engine, and the limit for its rivals
-    #[arg(long, default_value = "256MiB")]
-    pub(crate) budget: Size,
+    /// Memory for the engine, and the limit for its rivals [default: 256MiB, or a quarter of a smaller model]
+    #[arg(long)]
+    pub(crate) budget: Option<Size>,
     /// Where to make the file [default: the current directory]
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(crate) dir: Option<PathBuf>,

@@ -36,7 +36,7 @@ use summary::{Row, Series};
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) job: String,
-    pub(crate) file: PathBuf,
+    pub(crate) file: String,
     pub(crate) file_bytes: u64,
     pub(crate) rounds: u32,
     pub(crate) fio_version: Option<String>,
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         .collect();
     let report = Report {
         job: job.name.clone(),
-        file: load.path.clone(),
+        file: load.path.display().to_string(),
         file_bytes,
         rounds: args.rounds,
         fio_version,

@@ -3,19 +3,15 @@
 //! Every measurement runs in a process of its own, from a cold page cache, in a control group
 //! whose memory limit all three readers share; where no group may be made, the rows say so.
 
+mod field;
+mod process;
 pub(crate) mod rivals;
 mod table;
 pub(crate) mod tally;
 pub(crate) mod worker;
 pub(crate) mod workload;
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::fs::File;
 
 use serde::Serialize;
 
@@ -23,30 +19,28 @@ use crate::args::DemoArgs;
 use crate::bench::round::LatUs;
 use crate::cgroup::Group;
 use crate::console;
-use crate::content::Content;
 use crate::doctor::Item;
 use crate::error::{Context, Error, Result};
-use crate::interrupt;
-use crate::made_file::MadeFile;
 use crate::os;
 use crate::size::Size;
 
+use field::Field;
+use process::Measurement;
 use worker::{Outcome, Reader};
 use workload::Workload;
 
-const MADE_BYTES: u64 = 1 << 30;
-/// Of a foreign file, so that digests and the pass that takes them stay small.
-const MODEL_BYTES_MAX: u64 = 4 << 30;
+const MIB: u64 = 1 << 20;
+const BUDGET_BYTES: u64 = 256 * MIB;
 /// A burst of 24 MiB, pinned as a whole, must fit beside the engine's own needs.
-const BUDGET_BYTES_MIN: u64 = 64 << 20;
-const SIZE_BYTES_MIN: u64 = 32 << 20;
-/// What a process needs beside the budget: its code, its stacks, its digests, the kernel's share.
-const ALLOWANCE_BYTES: u64 = 32 << 20;
+const BUDGET_BYTES_MIN: u64 = 32 * MIB;
+const SIZE_BYTES_MIN: u64 = 32 * MIB;
+/// What a process needs beside its budget: code, stacks, the kernel's share.
+const ALLOWANCE_BYTES: u64 = 8 * MIB;
 
 /// Everything that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) file: PathBuf,
+    pub(crate) file: String,
     pub(crate) made: bool,
     pub(crate) file_bytes: u64,
     /// The part of the file that was read.
@@ -96,9 +90,8 @@ pub(crate) struct Row {
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     check_sizes(args)?;
     let field = Field::prepare(args)?;
-    let mut report = measure(args, &field)?;
+    let report = measure(args, &field)?;
     drop(field);
-    relate_to_mmap(&mut report.rows);
     if args.json {
         console::print_json(&report)?;
     } else {
@@ -114,7 +107,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 
 fn check_sizes(args: &DemoArgs) -> Result<()> {
     for (name, given, min) in [
-        ("--budget", Some(args.budget), BUDGET_BYTES_MIN),
+        ("--budget", args.budget, BUDGET_BYTES_MIN),
         ("--size", args.size, SIZE_BYTES_MIN),
     ] {
         if let Some(given) = given.filter(|given| given.0 < min) {
@@ -127,147 +120,91 @@ fn check_sizes(args: &DemoArgs) -> Result<()> {
     Ok(())
 }
 
-/// The file that is read, and what it holds.
-struct Field {
-    path: PathBuf,
-    made: Option<MadeFile>,
-    file_bytes: u64,
-    region_bytes: u64,
-    content: Content,
-}
-
-impl Field {
-    fn prepare(args: &DemoArgs) -> Result<Field> {
-        match &args.model {
-            Some(model) => Field::model(model, args.size),
-            None => Field::make(args),
-        }
-    }
-
-    fn make(args: &DemoArgs) -> Result<Field> {
-        let bytes = args.size.map_or(MADE_BYTES, |size| size.0);
-        let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
-        let path = dir.join(format!("ringfield-demo-{}.field", std::process::id()));
-        let bar = console::bytes_bar(bytes, &format!("making {}", path.display()));
-        let made = MadeFile::create(path, bytes, |done| bar.set_position(done))?;
-        bar.finish_and_clear();
-        // The workers run in this directory too, but say a path that no one can misread.
-        let path = fs::canonicalize(made.path()).at("cannot find", made.path())?;
-        Ok(Field {
-            path,
-            made: Some(made),
-            file_bytes: bytes,
-            region_bytes: bytes,
-            content: Content::Pattern,
-        })
-    }
-
-    fn model(path: &Path, size: Option<Size>) -> Result<Field> {
-        let metadata = fs::metadata(path).at("cannot read", path)?;
-        if !metadata.is_file() {
-            return Err(Error::message(format!(
-                "{} is not a regular file",
-                path.display()
-            )));
-        }
-        let file_bytes = metadata.len();
-        let region_bytes = file_bytes.min(size.map_or(MODEL_BYTES_MAX, |size| size.0));
-        if region_bytes < Workload::Expert.read_bytes() {
-            return Err(Error::message(format!(
-                "{} has {}; the demo reads pieces of 1 MiB",
-                path.display(),
-                Size(file_bytes)
-            )));
-        }
-        let bar = console::bytes_bar(region_bytes, "reading the file once, to check against");
-        let content = Content::of_file(path, region_bytes, |done| bar.set_position(done))?;
-        bar.finish_and_clear();
-        let path = fs::canonicalize(path).at("cannot find", path)?;
-        Ok(Field {
-            path,
-            made: None,
-            file_bytes,
-            region_bytes,
-            content,
-        })
-    }
+/// What was asked for, else a quarter of a small file: memory that holds all of it shows nothing.
+fn budget_bytes(args: &DemoArgs, field: &Field) -> u64 {
+    let quarter = (field.region_bytes / 4 / MIB * MIB).clamp(BUDGET_BYTES_MIN, BUDGET_BYTES);
+    args.budget.map_or(quarter, |budget| budget.0)
 }
 
 fn measure(args: &DemoArgs, field: &Field) -> Result<Report> {
     let file = File::open(&field.path).at("cannot open", &field.path)?;
-    let limit_bytes = args.budget.0.saturating_add(ALLOWANCE_BYTES);
-    let mut report = Report {
-        file: field.path.clone(),
-        made: field.made.is_some(),
-        file_bytes: field.file_bytes,
-        region_bytes: field.region_bytes,
-        budget_bytes: args.budget.0,
-        memory_limit: Limit {
-            kind: "not limited".into(),
-            bytes: None,
-            why: None,
-        },
-        rows: Vec::new(),
-        report: Vec::new(),
-        notes: notes(args, field, &file),
-    };
     let digests = field.content.to_bytes();
+    let budget_bytes = budget_bytes(args, field);
+    // A worker holds the digests as it reads them and once more as numbers.
+    let limit_bytes = budget_bytes.saturating_add(ALLOWANCE_BYTES + 4 * digests.len() as u64);
+    let mut rows = Vec::new();
+    let mut items = Vec::new();
+    let mut memory_limit = Err(String::new());
     let bar = console::steps_bar((Workload::ALL.len() * Reader::ALL.len()) as u64, "");
     for workload in Workload::ALL {
         for reader in Reader::ALL {
             bar.set_message(format!("{} · {}", workload.name(), reader.name()));
             // A group for each worker: its peak is that worker's alone.
-            let group = Group::create(&group_name(), limit_bytes);
+            let name = format!("ringfield-demo-{}", std::process::id());
+            let group = Group::create(&name, limit_bytes);
             os::drop_cache(&file);
-            let command = worker_command(args, field, workload, reader, group.as_ref().ok())?;
-            let outcome = run_worker(command, &digests).map_err(|e| match e {
-                Error::Message(why) => {
-                    Error::Message(format!("{}, {}: {why}", reader.name(), workload.name()))
-                }
-                other => other,
-            })?;
-            report.memory_limit = match &group {
-                Ok(group) => Limit {
-                    kind: group.kind().into(),
-                    bytes: Some(limit_bytes),
-                    why: None,
-                },
-                Err(why) => Limit {
-                    kind: "not limited".into(),
-                    bytes: None,
-                    why: Some(why.clone()),
-                },
+            let time = args.time;
+            let measurement = Measurement {
+                field,
+                budget_bytes,
+                time,
+                workload,
+                reader,
             };
+            let outcome = measurement.run(&digests, group.as_ref().ok())?;
             if reader == Reader::Engine {
-                report.report.clone_from(&outcome.items);
+                items.clone_from(&outcome.items);
             }
-            let peak = group.ok().and_then(|group| group.peak_bytes());
-            report.rows.push(row(workload, reader, outcome, peak));
+            let peak = group.as_ref().ok().and_then(Group::peak_bytes);
+            rows.push(row(workload, reader, outcome, peak));
+            memory_limit = group.as_ref().map(Group::kind).map_err(Clone::clone);
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
     os::drop_cache(&file);
-    Ok(report)
+    relate_to_mmap(&mut rows);
+    Ok(Report {
+        file: field.path.display().to_string(),
+        made: field.made.is_some(),
+        file_bytes: field.file_bytes,
+        region_bytes: field.region_bytes,
+        budget_bytes,
+        memory_limit: Limit::new(memory_limit, limit_bytes),
+        rows,
+        report: items,
+        notes: notes(budget_bytes, field, &file),
+    })
 }
 
-fn group_name() -> String {
-    format!("ringfield-demo-{}", std::process::id())
+impl Limit {
+    fn new(kind: std::result::Result<&'static str, String>, bytes: u64) -> Limit {
+        match kind {
+            Ok(kind) => Limit {
+                kind: kind.into(),
+                bytes: Some(bytes),
+                why: None,
+            },
+            Err(why) => Limit {
+                kind: "not limited".into(),
+                bytes: None,
+                why: Some(why),
+            },
+        }
+    }
 }
 
-fn notes(args: &DemoArgs, field: &Field, file: &File) -> Vec<String> {
+fn notes(budget_bytes: u64, field: &Field, file: &File) -> Vec<String> {
     let mut notes = Vec::new();
     if os::is_memory(file) {
         notes.push("this file system is memory (tmpfs), no disk: try --dir on a disk".to_owned());
     }
-    if field.region_bytes <= args.budget.0 {
+    if field.region_bytes <= budget_bytes {
         notes.push("the file fits into the budget: this is not the case ringfield is for".into());
     }
     if field.region_bytes < field.file_bytes {
-        notes.push(format!(
-            "only the first {} of the file were read",
-            Size(field.region_bytes)
-        ));
+        let read = Size(field.region_bytes);
+        notes.push(format!("only the first {read} of the file were read"));
     }
     notes
 }
@@ -297,85 +234,5 @@ fn relate_to_mmap(rows: &mut [Row]) {
         for row in rows.iter_mut().filter(|row| row.workload == workload) {
             row.ratio_to_mmap = row.bw_bytes / of_mmap;
         }
-    }
-}
-
-fn worker_command(
-    args: &DemoArgs,
-    field: &Field,
-    workload: Workload,
-    reader: Reader,
-    group: Option<&Group>,
-) -> Result<Command> {
-    // The very program that runs, even if the file was replaced meanwhile.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("ringfield");
-    command
-        .args([
-            "demo-worker",
-            "--reader",
-            reader.name(),
-            "--workload",
-            workload.argument(),
-        ])
-        .args(["--region", &field.region_bytes.to_string()])
-        .args(["--budget", &args.budget.0.to_string()])
-        .args(["--time-ms", &args.time.as_millis().to_string()])
-        .arg("--file")
-        .arg(&field.path);
-    if let Some(group) = group {
-        command.arg("--entrance").arg(group.entrance());
-    }
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Ok(command)
-}
-
-fn run_worker(mut command: Command, digests: &[u8]) -> Result<Outcome> {
-    let mut child = command.spawn().doing("cannot start a worker")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A worker that died reads nothing; its status says why.
-        let _ = stdin.write_all(digests);
-    }
-    let status = match wait(&mut child) {
-        Ok(status) => status,
-        Err(e) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(e);
-        }
-    };
-    // Both are far below the 64 KiB that a pipe holds, so they are complete by now.
-    let (mut stdout, mut stderr) = (String::new(), String::new());
-    if let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) {
-        let _ = out.read_to_string(&mut stdout);
-        let _ = err.read_to_string(&mut stderr);
-    }
-    // Ctrl-C reaches the worker too, and may end it first.
-    interrupt::check()?;
-    match status.signal() {
-        Some(libc::SIGKILL) => {
-            let why = "was killed; if nobody did it, the memory limit was too small";
-            return Err(Error::message(why));
-        }
-        Some(signal) => return Err(Error::message(format!("was ended by signal {signal}"))),
-        None => {}
-    }
-    if !status.success() {
-        let why = stderr.trim().trim_start_matches("ringfield: ");
-        return Err(Error::message(if why.is_empty() { "failed" } else { why }));
-    }
-    serde_json::from_str(&stdout).map_err(Error::message)
-}
-
-fn wait(child: &mut Child) -> Result<std::process::ExitStatus> {
-    loop {
-        if let Some(status) = child.try_wait().doing("cannot wait for a worker")? {
-            return Ok(status);
-        }
-        interrupt::check()?;
-        thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,7 +1,7 @@
 //! `ringfield doctor [PATH]`: requested, granted, why not, and how to get it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ impl Item {
 /// Everything that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    path: PathBuf,
+    path: String,
     rows: Vec<Item>,
 }
 
@@ -46,7 +46,10 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let mut rows = vec![file_system(&path), memory_limit()];
     rows.extend(engine_run::doctor(&args.path)?);
     if args.json {
-        return console::print_json(&Report { path, rows });
+        return console::print_json(&Report {
+            path: path.display().to_string(),
+            rows,
+        });
     }
     let degraded = rows.iter().filter(|row| !row.why.is_empty()).count();
     let mut head = vec!["item", "requested", "granted", "why", "how to fix"];

@@ -20,7 +20,7 @@ pub(super) fn show(report: &Report) -> String {
             row.iodepth,
             row.numjobs,
             if row.numjobs == 1 { "" } else { "s" },
-            report.file.display(),
+            report.file,
             Size(report.file_bytes),
             report.rounds
         );

@@ -17,9 +17,9 @@ pub(super) fn show(report: &Report) -> String {
         "{} of {}, read with {} of memory",
         Size(report.region_bytes),
         if report.made {
-            "a file made for this".into()
+            "a file made for this"
         } else {
-            report.file.to_string_lossy()
+            report.file.as_str()
         },
         Size(report.budget_bytes),
     );
@@ -32,7 +32,8 @@ pub(super) fn show(report: &Report) -> String {
         ),
         (None, why) => writeln!(
             text,
-            "mmap and pread are NOT LIMITED in memory ({}); from a cold page cache, one host thread\n",
+            "mmap and pread are NOT LIMITED in memory ({}): run as root to compare fairly\n\
+             from a cold page cache, one host thread\n",
             why.as_deref().unwrap_or("no reason known")
         ),
     };
