@@ -26,7 +26,7 @@ pub(crate) fn mmap(path: &Path, tally: &mut Tally) -> Result<&'static str> {
             "MADV_RANDOM"
         }
         Workload::Sequential => "the kernel's own read-ahead",
-        Workload::Expert => "MADV_WILLNEED for each burst",
+        Workload::Expert => "MADV_WILLNEED 4 ahead",
     };
     drive(&mut Mapped { map }, tally)?;
     Ok(advised)
@@ -48,13 +48,17 @@ pub(crate) fn pread(path: &Path, tally: &mut Tally) -> Result<&'static str> {
             os::advise_file(&file, whole, FileAdvice::Sequential);
             "POSIX_FADV_SEQUENTIAL"
         }
-        Workload::Expert => "POSIX_FADV_WILLNEED for each burst",
+        Workload::Expert => "POSIX_FADV_WILLNEED 4 ahead",
     };
     let bytes = usize::try_from(tally.workload.read_bytes()).map_err(Error::message)?;
     let buffers = vec![vec![0; bytes]; together(tally.workload)];
     drive(&mut Copied { file, buffers }, tally)?;
     Ok(advised)
 }
+
+/// Of 2, 4, 8, 16 and 24 the best for both rivals: announcing a whole burst at once gains nothing
+/// with much memory, and with little the pages announced last evict those announced first.
+const AHEAD: usize = 4;
 
 /// Reads that are needed together.
 fn together(workload: Workload) -> usize {
@@ -94,12 +98,15 @@ fn drive(rival: &mut impl Rival, tally: &mut Tally) -> Result<()> {
             break;
         }
         let begin = Instant::now();
-        if together > 1 {
-            ranges
-                .iter()
-                .for_each(|range| rival.announce(range.clone()));
-        }
+        // What is needed together is known: it is announced, a few reads ahead of the one in hand.
+        let announced = if together > 1 { ranges.len() } else { 0 };
+        ranges[..announced.min(AHEAD)]
+            .iter()
+            .for_each(|range| rival.announce(range.clone()));
         for (slot, range) in ranges.iter().enumerate() {
+            if let Some(later) = ranges[..announced].get(slot + AHEAD) {
+                rival.announce(later.clone());
+            }
             rival.fetch(slot, range.clone())?;
         }
         tally.record(begin.elapsed());
