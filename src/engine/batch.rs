@@ -414,13 +414,7 @@ impl Batch {
             Some(error) => Err(error.clone()),
             None => {
                 let field = &self.fields[entry.field as usize];
-                Ok(View::new(
-                    field,
-                    entry.start,
-                    entry.len,
-                    entry.pinned,
-                    false,
-                ))
+                Ok(View::borrowed(field, entry.start, entry.len, entry.pinned))
             }
         }
     }

@@ -240,7 +240,7 @@ impl EngineBuilder {
             ),
         );
         let pinned_bytes = arena.bytes() as u64 + layout.fixed_bytes + layout.metadata_bytes;
-        let pool = Pool::new(Some(arena), layout.frames, config.page_size, layout.waiters);
+        let pool = Pool::new(arena, layout.frames, config.page_size, layout.waiters);
         Ok((
             CoreParts {
                 pool: Arc::new(pool),
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_layout_never_exceeds_its_budget_and_wastes_little() {
-        for budget in [8u64 << 20, 64 << 20, 300_000_000, 3 << 30] {
+        for budget in [16u64 << 20, 64 << 20, 300_000_000, 3 << 30] {
             for page in [4096u64, 65_536, 1 << 20] {
                 let builder = EngineBuilder::new().page_size(page).dram_budget(budget);
                 let Ok(l) = Layout::of(&builder.config) else {

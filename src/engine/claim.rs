@@ -29,6 +29,17 @@ impl Pinned {
         frame: Pool::NONE,
         loading: 0,
     };
+
+    /// One unit that is there.
+    #[inline]
+    pub(crate) fn resident(unit: u64, frame: u32) -> Pinned {
+        Pinned {
+            first: unit,
+            count: 1,
+            frame,
+            loading: 0,
+        }
+    }
 }
 
 /// A read that found its field's prefetch cancelled under it starts again this often.
@@ -135,8 +146,14 @@ impl FieldShared {
     #[inline]
     pub(crate) fn unpin(&self, pinned: &Pinned) {
         if pinned.count == 1 {
-            return self.pool().unpin(pinned.frame);
+            self.pool().unpin(pinned.frame);
+        } else {
+            self.unpin_many(pinned);
         }
+    }
+
+    #[inline(never)]
+    fn unpin_many(&self, pinned: &Pinned) {
         for unit in pinned.first..pinned.first + u64::from(pinned.count) {
             if let Some(frame) = self.pool().pinned(self.key(unit)) {
                 self.pool().unpin(frame);

@@ -240,12 +240,8 @@ impl Core {
             sqpoll_idle_ms: self.config.sqpoll_idle_ms,
             iopoll: self.config.iopoll,
             cpus: self.config.cpus.clone(),
-            arena_bytes: self.pool.arena.as_ref().map_or(0, |arena| arena.bytes()),
-            scratch: self
-                .pool
-                .arena
-                .as_ref()
-                .map_or(std::ptr::null_mut(), |arena| arena.scratch()),
+            arena_bytes: self.pool.arena.bytes(),
+            scratch: self.pool.arena.scratch(),
             scratch_bytes: SCRATCH_BYTES as u32,
             submission: LoopConfig {
                 depth,

@@ -45,6 +45,10 @@ impl FieldShared {
         }
         let first = self.geometry.unit(range.start);
         let last = self.geometry.unit(range.end - 1);
+        if first == last {
+            // One unit fits the pool: `open` has seen to that.
+            return Ok((first, 1));
+        }
         let count = last - first + 1;
         let frames = u64::from(self.pool().frame_count());
         if count.saturating_mul(u64::from(self.geometry.span)) > frames {
@@ -79,31 +83,36 @@ impl FieldShared {
     pub(crate) fn read(&self, range: Range<u64>) -> Result<View<'_>> {
         self.check_fork()?;
         let (first, count) = self.units(&range)?;
+        // What the two ways give is a few words, so that the fast one stays in registers: a view that is built in
+        // memory and read back at once costs more than the lookup.
+        let pinned = match self.hit_one(first, count) {
+            Some(frame) => Pinned::resident(first, frame),
+            None => self.acquire_slow(first, count)?,
+        };
         let len = (range.end - range.start) as usize;
-        if count == 1
-            && let Some(frame) = self.pool().hit(self.key(first))
-        {
-            self.core.hits.add(1);
-            let pinned = Pinned {
-                first,
-                count: 1,
-                frame,
-                loading: 0,
-            };
-            return Ok(View::new(self, range.start, len, pinned, true));
+        Ok(View::new(self, range.start, len, pinned))
+    }
+
+    #[inline]
+    fn hit_one(&self, first: u64, count: u32) -> Option<u32> {
+        if count != 1 {
+            return None;
         }
-        self.read_slow(range.start, len, first, count)
+        let frame = self.pool().hit(self.key(first))?;
+        self.core.hits.add(1);
+        Some(frame)
     }
 
     #[cold]
-    fn read_slow(&self, start: u64, len: usize, first: u64, count: u32) -> Result<View<'_>> {
+    #[inline(never)]
+    fn acquire_slow(&self, first: u64, count: u32) -> Result<Pinned> {
         let pinned = if count == 0 {
             Pinned::NOTHING
         } else {
             self.acquire(first, count)?
         };
         self.core.feed_plan();
-        Ok(View::new(self, start, len, pinned, true))
+        Ok(pinned)
     }
 
     pub(crate) fn ready(&self) -> Result<()> {

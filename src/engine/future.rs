@@ -170,7 +170,7 @@ impl<'f> ReadFuture<'f> {
 
     fn view(&self, pinned: Pinned) -> View<'f> {
         let len = (self.range.end - self.range.start) as usize;
-        View::new(self.field, self.range.start, len, pinned, true)
+        View::new(self.field, self.range.start, len, pinned)
     }
 
     /// Gives everything back but the read itself.

@@ -11,29 +11,53 @@ use std::fmt;
 /// A view borrows its [`crate::Field`] (or its [`crate::Batch`]), so that making one costs no reference count.
 pub struct View<'f> {
     field: &'f FieldShared,
+    /// The first byte where all lie in one unit; null where they do not.
+    bytes: *const u8,
     start: u64,
     len: usize,
-    pinned: Pinned,
-    /// False in a batch, which gives its pins back itself.
-    owns_pins: bool,
+    /// The frame of the only unit.
+    frame: u32,
+    /// Units whose pins are given back on drop; 0 in a batch, which does so itself.
+    pins: u32,
 }
 
+// SAFETY: a view is a shared borrow of pinned bytes that nothing writes to while it lives; its pins are atomics.
+unsafe impl Send for View<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for View<'_> {}
+
 impl<'f> View<'f> {
+    /// A view that gives its pins back itself.
     #[inline]
-    pub(crate) fn new(
+    pub(crate) fn new(field: &'f FieldShared, start: u64, len: usize, pinned: Pinned) -> View<'f> {
+        let bytes = match pinned.count {
+            1 => {
+                let within = start - field.geometry.origin(pinned.first);
+                let frame = field.pool().address(pinned.frame);
+                frame.wrapping_add(within as usize).cast_const()
+            }
+            _ => std::ptr::null(),
+        };
+        View {
+            field,
+            bytes,
+            start,
+            len,
+            frame: pinned.frame,
+            pins: pinned.count,
+        }
+    }
+
+    /// A view whose pins somebody else holds, for at least as long as the borrow.
+    pub(crate) fn borrowed(
         field: &'f FieldShared,
         start: u64,
         len: usize,
         pinned: Pinned,
-        owns_pins: bool,
     ) -> View<'f> {
-        View {
-            field,
-            start,
-            len,
-            pinned,
-            owns_pins,
-        }
+        let mut view = View::new(field, start, len, pinned);
+        view.pins = 0;
+        view
     }
 
     /// Length in bytes.
@@ -54,17 +78,13 @@ impl<'f> View<'f> {
         self.start
     }
 
-    /// All bytes as one slice, where they lie inside one page or one extent; `None` otherwise.
+    /// All bytes as one slice, where they lie inside one page or one extent; `None` otherwise, and in a forked child.
     #[inline]
     pub fn as_slice(&self) -> Option<&[u8]> {
-        match self.pinned.count {
-            0 => Some(&[]),
-            1 => {
-                let within = self.start - self.field.geometry.origin(self.pinned.first);
-                self.bytes_of(self.pinned.frame, within, self.len)
-            }
-            _ => None,
+        if self.bytes.is_null() {
+            return (self.len == 0).then_some(&[]);
         }
+        self.slice(self.bytes, self.len)
     }
 
     /// The bytes page by page (extent by extent), in order. In a forked child there are none.
@@ -96,29 +116,43 @@ impl<'f> View<'f> {
         bytes
     }
 
-    /// `len` bytes of a pinned frame, from `within` on. `None` in a forked child, where the arena is not mapped.
+    /// `len` bytes of a pinned frame. `None` in a forked child, where the arena is not mapped.
     #[inline]
-    fn bytes_of(&self, frame: u32, within: u64, len: usize) -> Option<&[u8]> {
+    fn slice(&self, first: *const u8, len: usize) -> Option<&[u8]> {
         if fork::generation() != self.field.core.fork_generation {
             return None;
         }
-        let first = self
-            .field
-            .pool()
-            .address(frame)
-            .wrapping_add(within as usize);
-        // SAFETY: the frame is resident and pinned for as long as this view lives (`pinned`), so nothing writes to it or
-        // reuses it; `within + len` lies inside the unit's frames because the range was checked against the field's
-        // length and cut at the unit's end; the arena is mapped while the field holds the engine's core, in this process.
+        // SAFETY: the frame is resident and pinned for as long as this view lives, so nothing writes to it or reuses it;
+        // `first..first + len` lies inside the unit's frames because the range was checked against the field's length
+        // and cut at the unit's end; the arena is mapped while the field holds the engine's core, in this process.
         Some(unsafe { std::slice::from_raw_parts(first, len) })
+    }
+
+    /// The pins of several units.
+    fn pinned(&self) -> Pinned {
+        let first = self.field.geometry.unit(self.start);
+        Pinned {
+            first,
+            count: self.pins,
+            frame: self.frame,
+            loading: 0,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unpin_many(&self) {
+        self.field.unpin(&self.pinned());
     }
 }
 
 impl Drop for View<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.owns_pins && self.pinned.count > 0 {
-            self.field.unpin(&self.pinned);
+        match self.pins {
+            0 => {}
+            1 => self.field.pool().unpin(self.frame),
+            _ => self.unpin_many(),
         }
     }
 }
@@ -148,13 +182,18 @@ impl<'v> Iterator for Chunks<'v> {
         if self.at >= end {
             return None;
         }
+        if !view.bytes.is_null() {
+            self.at = end;
+            return view.slice(view.bytes, view.len);
+        }
         let field = view.field;
         let unit = field.geometry.unit(self.at);
         let upto = field.geometry.bytes(unit).end.min(end);
-        let frame = field.frame_of(&view.pinned, unit)?;
-        let within = self.at - field.geometry.origin(unit);
+        // Pinned pages stay in the table.
+        let frame = field.pool().pinned(field.key(unit))?;
+        let within = (self.at - field.geometry.origin(unit)) as usize;
         let len = (upto - self.at) as usize;
         self.at = upto;
-        view.bytes_of(frame, within, len)
+        view.slice(field.pool().address(frame).wrapping_add(within), len)
     }
 }

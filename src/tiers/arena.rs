@@ -116,6 +116,16 @@ impl Arena {
         Ok((arena, grants))
     }
 
+    /// No memory: for frames whose bytes nobody looks at.
+    #[cfg(any(test, loom))]
+    pub(crate) fn none() -> Arena {
+        Arena {
+            base: std::ptr::null_mut(),
+            bytes: 0,
+            frames_bytes: 0,
+        }
+    }
+
     /// Maps plain memory at an address that huge pages can back.
     fn map_aligned(bytes: usize, frames_bytes: usize) -> io::Result<Arena> {
         let mapped = map(bytes + HUGE_PAGE_BYTES, 0)?;
@@ -191,6 +201,7 @@ impl Arena {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn base(&self) -> *mut u8 {
         self.base
     }
@@ -214,6 +225,9 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
         // SAFETY: the mapping is this arena's own; its owner lives as long as any frame may be read or written.
         unsafe { libc::munmap(self.base.cast(), self.bytes) };
     }

@@ -3,7 +3,7 @@
 use super::arena::Arena;
 use super::eviction::{Clock, EvictionPolicy};
 use super::frame::{Frame, Key, NIL, PLANNED, PREFETCHED, Phase, State};
-use super::table::PageTable;
+use super::table::{Bucket, Lookup, PageTable};
 use super::wait::{BatchWakes, Ops};
 use crate::ring::fault::Fault;
 use crate::ring::lane::Slots;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(crate) arena: Option<Arena>,
+    pub(crate) arena: Arena,
     frames: Box<[Frame]>,
     table: PageTable,
     pub(crate) slots: Arc<Slots>,
@@ -82,8 +82,8 @@ pub(crate) enum Purpose {
 }
 
 impl Pool {
-    /// A pool of `count` frames; `arena` is `None` only under the model checker.
-    pub(crate) fn new(arena: Option<Arena>, count: u32, frame_bytes: u64, ops: u32) -> Pool {
+    /// A pool of `count` frames.
+    pub(crate) fn new(arena: Arena, count: u32, frame_bytes: u64, ops: u32) -> Pool {
         Pool {
             arena,
             frames: (0..count).map(|_| Frame::new()).collect(),
@@ -117,11 +117,9 @@ impl Pool {
     /// First byte of a frame.
     #[inline]
     pub(crate) fn address(&self, index: u32) -> *mut u8 {
-        let base = self
-            .arena
-            .as_ref()
-            .map_or(std::ptr::null_mut(), Arena::base);
-        base.wrapping_add(index as usize * self.frame_bytes as usize)
+        self.arena
+            .base()
+            .wrapping_add(index as usize * self.frame_bytes as usize)
     }
 
     // ---- in ---------------------------------------------------------------------------------------------------------
@@ -129,18 +127,31 @@ impl Pool {
     /// Pins a resident page. The fast path: no lock, no allocation.
     #[inline]
     pub(crate) fn hit(&self, key: Key) -> Option<u32> {
-        let (index, state) = self
-            .table
-            .lookup(&self.frames, key, |left| self.tear_down_leaving(left))?;
+        match self.lookup(key) {
+            Lookup::Pinned(index, state) => Some(self.used(index, state)),
+            Lookup::Unclear | Lookup::Absent => None,
+        }
+    }
+
+    #[inline]
+    fn lookup(&self, key: Key) -> Lookup {
+        self.table
+            .lookup(&self.frames, key, |left| self.tear_down_leaving(left))
+    }
+
+    /// Notes the use of a page that was resident in `state`.
+    #[inline]
+    fn used(&self, index: u32, state: State) -> u32 {
         let frame = &self.frames[index as usize];
         frame.reference(state);
         if state.has(PREFETCHED | PLANNED) {
             self.first_use(frame, state);
         }
-        Some(index)
+        index
     }
 
     #[cold]
+    #[inline(never)]
     fn first_use(&self, frame: &Frame, state: State) {
         let was = frame.clear(PREFETCHED | PLANNED);
         if was & (PREFETCHED | PLANNED) != 0 {
@@ -160,11 +171,21 @@ impl Pool {
     /// [`Exhausted`] where every frame is pinned or in flight.
     pub(crate) fn claim(&self, key: Key, span: u32, purpose: Purpose) -> Result<Claim, Exhausted> {
         let demand = purpose == Purpose::Demand;
-        if demand && let Some(frame) = self.hit(key) {
-            return Ok(Claim::Hit(frame));
-        }
-        if let Some(found) = self.find_locked(key, demand) {
-            return Ok(found);
+        match self.lookup(key) {
+            Lookup::Pinned(index, state) if demand => {
+                return Ok(Claim::Hit(self.used(index, state)));
+            }
+            Lookup::Pinned(index, _) => {
+                self.unpin(index);
+                return Ok(Claim::Hit(index));
+            }
+            Lookup::Unclear => {
+                if let Some(found) = self.find_in(&self.table.bucket(key), key, demand) {
+                    return Ok(found);
+                }
+            }
+            // If that is wrong, the second look below finds the page.
+            Lookup::Absent => {}
         }
         let index = self.allocate(span, purpose)?;
         let bucket = self.table.bucket(key);
@@ -189,13 +210,8 @@ impl Pool {
         Ok(Claim::Owner(index))
     }
 
-    fn find_locked(&self, key: Key, pin: bool) -> Option<Claim> {
-        let bucket = self.table.bucket(key);
-        self.find_in(&bucket, key, pin)
-    }
-
     /// The page's frame as the chain has it; pinned where `pin`.
-    fn find_in(&self, bucket: &super::table::Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
+    fn find_in(&self, bucket: &Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
         let present = |state: State| match state.phase() {
             Phase::Loading | Phase::Failed => true,
             Phase::Resident => !state.is_stale(),
@@ -268,7 +284,7 @@ impl Pool {
     fn clear_tail(&self, index: u32, span: u32) {
         let capacity = u64::from(span) * self.frame_bytes;
         let have = u64::from(self.slots.get(index).expected());
-        if have < capacity && self.arena.is_some() {
+        if have < capacity && self.arena.bytes() > 0 {
             let tail = self.address(index).wrapping_add(have as usize);
             // SAFETY: the frames of this unit belong to whoever completes its read (phase Loading), and `tail` to
             // `tail + (capacity - have)` lies inside them.
@@ -299,6 +315,7 @@ impl Pool {
     }
 
     #[cold]
+    #[inline(never)]
     fn tear_down_leaving(&self, index: u32) {
         let frame = self.frame(index);
         if let Some(state) = frame.claim_leaving() {

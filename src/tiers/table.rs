@@ -21,6 +21,16 @@ pub(crate) struct PageTable {
     shards: Box<[Mutex<()>]>,
 }
 
+/// What a lookup without the lock found.
+pub(crate) enum Lookup {
+    /// The page, with the state of its frame before the pin.
+    Pinned(u32, State),
+    /// A frame of that page that is not resident, or not any more.
+    Unclear,
+    /// Nothing.
+    Absent,
+}
+
 /// A bucket held still.
 pub(crate) struct Bucket<'t> {
     head: &'t AtomicU32,
@@ -51,16 +61,16 @@ impl PageTable {
         frames.next_power_of_two() * 2 * 4 + SHARDS as u64 * 8
     }
 
-    /// Pins the current version of a page if it is resident. `state` is what the frame was before the pin.
+    /// Pins the current version of a page if it is resident.
     ///
-    /// No lock, no allocation; `false` may be wrong, a pin never is.
+    /// No lock, no allocation. A pin is certain; that a page is absent is not.
     #[inline]
     pub(crate) fn lookup(
         &self,
         frames: &[Frame],
         key: Key,
         left_behind: impl FnOnce(u32),
-    ) -> Option<(u32, State)> {
+    ) -> Lookup {
         let bucket = (hash(key) & self.mask) as usize;
         let mut index = self.buckets[bucket].load(Ordering::Acquire);
         let mut steps = 0;
@@ -69,17 +79,17 @@ impl PageTable {
             if frame.key() == key {
                 let state = frame.pin();
                 if state.is_resident() && !state.is_stale() && frame.key() == key {
-                    return Some((index, state));
+                    return Lookup::Pinned(index, state);
                 }
                 if frame.unpin() {
                     left_behind(index);
                 }
-                return None;
+                return Lookup::Unclear;
             }
             index = frame.next.load(Ordering::Acquire);
             steps += 1;
         }
-        None
+        Lookup::Absent
     }
 
     /// Finds a page that the caller has pinned, whatever its phase, at its pinned version.
