@@ -1,6 +1,10 @@
 //! The rival that everybody has: page faults on a fresh mapping, from a cold page cache.
+//!
+//! Each block is read once, however long the job lasts: a second pass over a file that memory
+//! happens to hold would measure memory.
 
 use std::fs::File;
+use std::ops::Range;
 use std::time::Instant;
 
 use super::load::Load;
@@ -28,12 +32,15 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
         // The kernel's own read-ahead finds a sequential reader by itself.
         (Rw::Read, None) => "MADV_NORMAL",
     };
+    let order = Order::each_once(load);
+    let jobs = u64::from(load.numjobs);
     let measured = Measured::run(
         load.numjobs,
-        |job| Ok(Order::new(load, job)),
-        |_, order, latencies| {
+        // The jobs share one order, each taking its turn: what one reads no other finds cached.
+        |job| Ok(move |index: u64| index * jobs + u64::from(job)),
+        |_, turn, latencies| {
             let start = Instant::now();
-            for index in 0.. {
+            for index in (0..).take_while(|&index| turn(index) < load.blocks()) {
                 if !load.goes_on(index, start.elapsed()) || interrupt::requested() {
                     break;
                 }
@@ -42,8 +49,11 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
                     std::thread::sleep(pause);
                 }
                 let begin = Instant::now();
-                announce(load, ahead, &map, &order, index);
-                let offset = usize::try_from(order.offset(index)).unwrap_or(0);
+                for index in announced(ahead, index) {
+                    let offset = order.offset(turn(index));
+                    map.advise(offset..offset + load.block_bytes, MapAdvice::WillNeed);
+                }
+                let offset = usize::try_from(order.offset(turn(index))).unwrap_or(0);
                 let end = offset + usize::try_from(load.block_bytes).unwrap_or(0);
                 // One byte of each page: the fault is what is measured, not a copy.
                 let touched = map.bytes()[offset..end].iter().step_by(4096).copied();
@@ -56,7 +66,7 @@ pub(crate) fn round(load: &Load) -> Result<Round> {
     interrupt::check()?;
     let flags = vec![
         advice.to_owned(),
-        "depth=1".to_owned(),
+        "depth=1, each block once".to_owned(),
         "cold page cache".to_owned(),
         match cgroup::memory_limit() {
             Some(bytes) => format!("memory limited to {}", Size(bytes)),
@@ -79,12 +89,10 @@ fn reads_ahead(load: &Load) -> Option<u64> {
     }
 }
 
-fn announce(load: &Load, ahead: Option<u64>, map: &FileMap, order: &Order, index: u64) {
-    let Some(ahead) = ahead.filter(|&ahead| index.is_multiple_of(ahead)) else {
-        return;
-    };
-    for index in index..index + ahead {
-        let offset = order.offset(index);
-        map.advise(offset..offset + load.block_bytes, MapAdvice::WillNeed);
+/// The reads to announce before read `index`: all of the group that it is the first of.
+fn announced(ahead: Option<u64>, index: u64) -> Range<u64> {
+    match ahead {
+        Some(ahead) if index.is_multiple_of(ahead) => index..index + ahead,
+        _ => 0..0,
     }
 }

@@ -49,6 +49,17 @@ impl Order {
         }
     }
 
+    /// The order of the first job, without repeats even where the job allows them.
+    pub(crate) fn each_once(load: &Load) -> Order {
+        Order::new(
+            &Load {
+                norandommap: false,
+                ..load.clone()
+            },
+            0,
+        )
+    }
+
     /// The offset of read number `index`; after the last block the order begins anew.
     pub(crate) fn offset(&self, index: u64) -> u64 {
         let (pass, place) = (index / self.blocks, index % self.blocks);
