@@ -60,7 +60,8 @@ struct Entry {
 /// }
 /// let mut sum = 0u64;
 /// while batch.wait(8) > 0 {
-///     while let Some(ready) = batch.next() {
+///     loop {
+///         let Some(ready) = batch.next() else { break };
 ///         sum += ready.view()?.chunks().flatten().map(|&byte| u64::from(byte)).sum::<u64>();
 ///         drop(ready);
 ///         if let Some(row) = rows.next() {
