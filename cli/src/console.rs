@@ -25,7 +25,7 @@ pub(crate) fn print(text: impl Display) -> Result<()> {
 /// Writes a result as one JSON document.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     print(serde_json::to_string_pretty(value).map_err(Error::message)?)
 }
