@@ -330,7 +330,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                     self.fail_rest(piece, Fault::Shutdown);
                 }
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sim"))]
+            #[allow(clippy::panic)]
             Control::Panic => panic!("a panic asked for by a test"),
         }
     }

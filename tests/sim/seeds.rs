@@ -320,13 +320,30 @@ impl<'w> Run<'w> {
         assert_eq!((view.start(), view.len()), (held.range.start, right.len()));
         let mut at = 0;
         for chunk in view.chunks() {
-            let same = right.get(at..at + chunk.len()) == Some(chunk);
-            assert!(same, "wrong bytes in {field:?} at {}", held.range.start + at as u64);
+            if right.get(at..at + chunk.len()) != Some(chunk) {
+                self.explain(right, at, chunk);
+                panic!("wrong bytes in {field:?}, {:?}", held.range);
+            }
             at += chunk.len();
         }
         assert_eq!(at, right.len(), "the chunks of {field:?} are all of {:?}", held.range);
         let units = model.units(&held.range);
         assert_eq!(view.as_slice().is_some(), units.end - units.start <= 1);
+    }
+
+    /// Where the first wrong bytes of a chunk come from.
+    fn explain(&self, right: &[u8], at: usize, chunk: &[u8]) {
+        let wrong = (0..chunk.len()).find(|&k| right.get(at + k) != Some(&chunk[k])).unwrap_or(0);
+        let sample = &chunk[wrong..(wrong + 16).min(chunk.len())];
+        println!("bytes {} of the view are {sample:02x?}", at + wrong);
+        for file in self.files.iter() {
+            if let Some(place) = file.content.windows(sample.len()).position(|w| w == sample) {
+                println!("they belong to {} at {place}", file.name);
+            }
+        }
+        for answer in self.disk.log().iter().rev().take(12).rev() {
+            println!("{answer:?}");
+        }
     }
 
     fn drop_read(&mut self) {
