@@ -452,8 +452,20 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             .get(slot.file() as usize)
             .and_then(Option::as_ref)
             .map_or(512, |file| file.align);
-        let limit = limit.max(align);
+        let limit = (limit - limit % align).max(align);
+        let frame_bytes = self.config.frame_bytes;
+        let arena = self.config.arena;
+        let address = |index: u32| arena.wrapping_add(index as usize * frame_bytes as usize);
+        let start = address(first).wrapping_add(within as usize);
+        let reaches = |backend: &B, to: *mut u8, bytes: u32| {
+            backend.same_buffer(start, to.wrapping_add(bytes as usize - 1))
+        };
         let mut bytes = (slot.bytes() - within).min(limit);
+        // A unit of several frames can lie in two buffers; a frame never does.
+        while !reaches(&self.backend, start, bytes) {
+            let frames = u64::from(within + bytes - 1) / frame_bytes;
+            bytes = (frames * frame_bytes) as u32 - within;
+        }
         slot.issued.store(within + bytes, Relaxed);
         let piece = &mut self.pieces[token as usize];
         piece.slots[0] = first;
@@ -461,11 +473,6 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         piece.first = 0;
         piece.first_at = 0;
         if within + bytes == slot.bytes() {
-            let address = |index: u32| {
-                self.config
-                    .arena
-                    .wrapping_add(index as usize * self.config.frame_bytes as usize)
-            };
             let mut last = first;
             let mut next = queue.after(&self.links, first);
             queue.remove(&mut self.links, first);
@@ -477,7 +484,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                     && slot.issued.load(Relaxed) == 0;
                 let together =
                     address(index) == address(last).wrapping_add(previous.bytes() as usize);
-                let reachable = self.backend.same_buffer(address(first), address(index))
+                let reachable = reaches(&self.backend, address(index), slot.bytes())
                     && (together || self.backend.vectored());
                 if !adjacent
                     || !reachable
