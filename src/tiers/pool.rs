@@ -227,7 +227,8 @@ impl Pool {
     /// The page's frame as the chain has it; pinned where `pin`.
     fn find_in(&self, bucket: &Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
         let present = |state: State| match state.phase() {
-            Phase::Loading | Phase::Failed => true,
+            // A lost page stays lost: a second frame for it would be mistaken for the one that others have pinned.
+            Phase::Loading | Phase::Failed | Phase::Lost => true,
             Phase::Resident => !state.is_stale(),
             _ => false,
         };
@@ -248,10 +249,14 @@ impl Pool {
         if state.has(PREFETCHED | PLANNED) {
             self.first_use(index, state);
         }
-        Some(if state.phase() == Phase::Resident {
-            Claim::Hit(index)
-        } else {
-            Claim::Joined(index)
+        Some(match state.phase() {
+            Phase::Resident => Claim::Hit(index),
+            // It was given up without a read: this caller reads it, and who has not looked yet waits for that.
+            Phase::Failed if self.fault(index) == Fault::Closed => {
+                frame.restart_loading();
+                Claim::Owner(index)
+            }
+            _ => Claim::Joined(index),
         })
     }
 
@@ -280,19 +285,21 @@ impl Pool {
         batches: &mut BatchWakes,
     ) {
         let frame = self.frame(index);
-        match outcome {
+        let phase = match outcome {
             Ok(()) => {
                 self.clear_tail(index, self.span(index));
-                frame.finish_loading(Phase::Resident);
+                Phase::Resident
             }
             Err(fault) => {
                 self.detail(index)
                     .fault
                     .store(fault.encode(), Ordering::Relaxed);
-                frame.finish_loading(Phase::Failed);
+                Phase::Failed
             }
-        }
-        self.ops.close(frame, batches);
+        };
+        let waiters = self.ops.close(frame);
+        frame.finish_loading(phase);
+        self.ops.notify_all(waiters, batches);
         if outcome.is_err() {
             self.tear_down_leaving(index);
         }
@@ -304,8 +311,9 @@ impl Pool {
         self.detail(index)
             .fault
             .store(fault.encode(), Ordering::Relaxed);
+        let waiters = self.ops.close(frame);
         frame.finish_loading(Phase::Lost);
-        self.ops.close(frame, batches);
+        self.ops.notify_all(waiters, batches);
     }
 
     /// Zeroes what lies behind the last byte of the file in its last page.
@@ -325,11 +333,14 @@ impl Pool {
         let frame = self.frame(index);
         match frame.state().phase() {
             Phase::Resident => Some(Ok(())),
-            Phase::Failed | Phase::Lost => Some(Err(Fault::decode(
-                self.detail(index).fault.load(Ordering::Relaxed),
-            ))),
+            Phase::Failed | Phase::Lost => Some(Err(self.fault(index))),
             _ => None,
         }
+    }
+
+    /// Why a read failed.
+    fn fault(&self, index: u32) -> Fault {
+        Fault::decode(self.detail(index).fault.load(Ordering::Relaxed))
     }
 
     // ---- out ----------------------------------------------------------------------------------------------------------

@@ -72,19 +72,21 @@ impl Case<'_> {
             file.name,
             self.frames,
             self.waited,
-            self.answers(units.clone()),
+            self.answers(units.clone(), false),
         );
     }
 
     /// True where the disk answered a read inside this page so.
     fn faulted(&self, page: u64, fault: Fault) -> bool {
-        let answers = self.answers(page..page + 1);
+        let answers = self.answers(page..page + 1, true);
         let count = |result: i32| answers.iter().filter(|a| a.result == -result).count();
         match fault {
             Fault::Os(EIO) => count(EIO) >= 1,
             Fault::Os(EAGAIN | EINTR) => count(EAGAIN) + count(EINTR) >= ATTEMPTS,
             Fault::Short(got) => {
                 let start = self.field.reads(page).start;
+                // A file that ends here does so for what is behind this page, too.
+                let answers = self.answers(page..page + 1, false);
                 let ends = |a: &&Answered| {
                     a.result >= 0
                         && a.result < a.there as i32
@@ -98,8 +100,8 @@ impl Case<'_> {
         }
     }
 
-    /// Faulty answers to reads that asked for bytes of these units only.
-    fn answers(&self, units: Range<u64>) -> Vec<Answered> {
+    /// Faulty answers to reads that began in these units, and asked for nothing else where `only`.
+    fn answers(&self, units: Range<u64>, only: bool) -> Vec<Answered> {
         if units.is_empty() {
             return Vec::new();
         }
@@ -108,8 +110,8 @@ impl Case<'_> {
         log.retain(|a| {
             *a.file == *self.file.name
                 && a.is_fault()
-                && a.offset >= reads.start
-                && a.offset + u64::from(a.bytes) <= reads.end
+                && reads.contains(&a.offset)
+                && !(only && a.offset + u64::from(a.bytes) > reads.end)
         });
         log
     }
