@@ -450,14 +450,15 @@ impl Pool {
         Some(index)
     }
 
-    /// Claims adjacent frames: the first run behind the hand that is free or can be evicted.
+    /// Claims adjacent frames: the first run behind the hand that is free or can be evicted, at a multiple of its length
+    /// if there is one, so that runs of one length never leave gaps that none of them fits.
     fn allocate_run(&self, allocation: &mut Allocation, span: u32, keep: u64) -> Option<u32> {
         let count = self.frame_count();
         if span > count {
             return None;
         }
-        // The first round spares what was used since the last one.
-        for spare_referenced in [true, false] {
+        // The first round spares what was used since the last one; only the last begins anywhere.
+        for (aligned, spare_referenced) in [(true, true), (true, false), (false, false)] {
             let start = self.policy.hand() % count;
             let mut scanned = 0;
             let mut at = start;
@@ -474,7 +475,9 @@ impl Pool {
                 let frame = self.frame(at);
                 let state = frame.state();
                 let units = match state.phase() {
+                    _ if aligned && have == 0 && at % span != 0 => 0,
                     Phase::Free if state.pins() == 0 => 1,
+                    Phase::Failed if state.pins() == 0 => self.span(at),
                     Phase::Resident if state.pins() == 0 && !state.has(keep) => {
                         if spare_referenced && state.is_referenced() {
                             frame.unreference();
@@ -486,7 +489,7 @@ impl Pool {
                     _ => 0,
                 };
                 let step = match (units, state.phase()) {
-                    (0, Phase::Resident | Phase::Loading) => self.span(at),
+                    (0, Phase::Resident | Phase::Loading | Phase::Failed) => self.span(at),
                     (0, _) => 1,
                     (n, _) => n,
                 }
@@ -520,7 +523,8 @@ impl Pool {
             let frame = self.frame(at);
             let claimed = frame
                 .claim(Phase::Free, 0)
-                .or_else(|| frame.claim(Phase::Resident, keep));
+                .or_else(|| frame.claim(Phase::Resident, keep))
+                .or_else(|| frame.claim_leaving());
             if let Some(state) = claimed {
                 at += self.take_out(at, state);
             } else {

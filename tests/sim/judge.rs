@@ -41,8 +41,10 @@ impl Case<'_> {
                 *n == need && *frames == self.frames && need > self.frames
             }
             Error::PoolPinned { need: n, pinned, .. } => {
-                // Extents need adjacent frames, which a few pins can deny.
-                *n == need && *pinned > 0 && (field.span() > 1 || need + pinned > self.frames)
+                // Extents need adjacent frames, which a few pins can deny: those of others, or of an extent of the same
+                // read that lies in the middle.
+                let apart = field.span() > 1 && (*pinned > 0 || need > field.span());
+                *n == need && (apart || need + pinned > self.frames)
             }
             Error::Busy { .. } => self.few_waiters,
             Error::TimedOut { page, deadline, .. } => {
