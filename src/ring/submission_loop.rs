@@ -653,7 +653,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
     fn next_alarm(&self) -> Option<u64> {
         let deadline = self.config.deadline_ns?;
         let in_flight = self.pieces.iter().filter(|piece| piece.busy);
-        let queued = self.demand.front().map(|index| {
+        let fronts = [self.demand.front(), self.prefetch.front()];
+        let queued = fronts.into_iter().flatten().map(|index| {
             let queued_ns = self.shared.slots.get(index).queued_ns.load(Relaxed);
             queued_ns.saturating_add(deadline)
         });
@@ -936,15 +937,18 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             }
         }
         let slots = self.shared.slots.clone();
-        let mut next = self.demand.front();
-        while let Some(index) = next {
-            let slot = slots.get(index);
-            if slot.queued_ns.load(Relaxed).saturating_add(deadline) > self.now_ns {
-                break;
+        // Prefetches too: a read may wait for the frame of one, to have it after.
+        for queue in [&self.demand, &self.prefetch] {
+            let mut next = queue.front();
+            while let Some(index) = next {
+                let slot = slots.get(index);
+                if slot.queued_ns.load(Relaxed).saturating_add(deadline) > self.now_ns {
+                    break;
+                }
+                slot.queued_ns.store(self.now_ns, Relaxed);
+                (self.on_event)(Event::Overdue { slot: index });
+                next = queue.after(&self.links, index);
             }
-            slot.queued_ns.store(self.now_ns, Relaxed);
-            (self.on_event)(Event::Overdue { slot: index });
-            next = self.demand.after(&self.links, index);
         }
     }
 
