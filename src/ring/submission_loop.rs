@@ -728,8 +728,6 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let whole = got - got % align;
         if whole > 0 {
             self.credit(token, whole);
-            let piece = &mut self.pieces[token as usize];
-            piece.attempts = 0;
             add(&self.shared.counters.retries, 1);
             return self.go_on(token, u32::MAX);
         }
@@ -882,7 +880,10 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 chunk += len;
             }
         });
-        self.pieces[token as usize].chunk = chunk;
+        let piece = &mut self.pieces[token as usize];
+        piece.chunk = chunk;
+        // What was tried for the bytes before says nothing of these.
+        piece.attempts = 0;
         self.again(token);
     }
 
