@@ -180,8 +180,7 @@ impl Core {
         }
         let geometry = self.geometry(&file, options)?;
         let name_bytes = file.path.as_os_str().len();
-        let charged =
-            (size_of::<FieldShared>() + size_of::<OpenFile>() + name_bytes + 256) as u64;
+        let charged = (size_of::<FieldShared>() + size_of::<OpenFile>() + name_bytes + 256) as u64;
         self.charge(|| file.path.display().to_string(), charged)?;
         let file = Arc::new(file);
         let (ring, file_index) = match add(&file) {

@@ -232,7 +232,8 @@ pub fn threaded(disk: &Disk, builder: EngineBuilder, machine: Machine) -> Result
     let ring = Ring::simulated(config, device(), shared, backend, move |event| {
         completer.handle(event)
     });
-    let ring = ring.map_err(|e| Error::os("starting the submission loop of a simulated disk", &e))?;
+    let ring =
+        ring.map_err(|e| Error::os("starting the submission loop of a simulated disk", &e))?;
     core.add_ring(Arc::new(ring));
     Ok(Engine { core })
 }
@@ -276,7 +277,10 @@ fn core(disk: &Disk, builder: EngineBuilder, machine: Machine) -> Result<(Arc<Co
         arena_bytes: (frames * frame_bytes) as usize,
         vectored: machine.vectored,
         // A page never lies in two buffers.
-        buffer_bytes: machine.buffer_bytes.max(frame_bytes).next_multiple_of(frame_bytes) as usize,
+        buffer_bytes: machine
+            .buffer_bytes
+            .max(frame_bytes)
+            .next_multiple_of(frame_bytes) as usize,
     };
     Ok((Arc::new(core), config))
 }

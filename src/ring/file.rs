@@ -154,7 +154,11 @@ impl OpenFile {
             file,
             align,
             direct: align > 1,
-            why_buffered: if align > 1 { "" } else { "the simulated disk says so" },
+            why_buffered: if align > 1 {
+                ""
+            } else {
+                "the simulated disk says so"
+            },
             device,
         })
     }

@@ -166,7 +166,12 @@ impl Ring {
             let grants = vec![Grant::full("backend", "sim")];
             if started.send(Ok(grants)).is_ok() {
                 let shared = shared.clone();
-                run(SubmissionLoop::new(shared, backend, config.submission, on_event));
+                run(SubmissionLoop::new(
+                    shared,
+                    backend,
+                    config.submission,
+                    on_event,
+                ));
             }
         })
     }
@@ -190,11 +195,7 @@ impl Ring {
     }
 
     /// Waits for the loop's answer.
-    pub(crate) fn added(
-        &self,
-        index: u32,
-        answer: &Receiver<Result<(), i32>>,
-    ) -> io::Result<u32> {
+    pub(crate) fn added(&self, index: u32, answer: &Receiver<Result<(), i32>>) -> io::Result<u32> {
         match answer.recv() {
             Ok(Ok(())) => Ok(index),
             Ok(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),

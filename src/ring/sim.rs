@@ -4,8 +4,8 @@
 //! early, or given away too early, shows as wrong bytes.
 
 use crate::ring::backend::{Backend, Completion, Read, Wait};
-use crate::ring::submission_loop::LoopConfig;
 use crate::ring::simulated_disk::{Disk, InFlight, staged};
+use crate::ring::submission_loop::LoopConfig;
 use crate::ring::wake::WakeWord;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -89,11 +89,26 @@ impl Sim {
         let config = &self.config;
         let state = self.disk.lock();
         let others = || self.staged.iter().chain(state.in_flight(self.id));
-        assert!(read.token < config.submission.depth, "a token below the depth: {what:?}");
-        assert!(others().count() < config.submission.depth as usize, "more reads than the depth: {what:?}");
-        assert!(others().all(|other| other.token != read.token), "a token in use: {what:?}");
-        assert!(read.offset % u64::from(align) == 0, "an aligned offset: {what:?}");
-        assert!(config.vectored || read.segments.len() == 1, "one segment: {what:?}");
+        assert!(
+            read.token < config.submission.depth,
+            "a token below the depth: {what:?}"
+        );
+        assert!(
+            others().count() < config.submission.depth as usize,
+            "more reads than the depth: {what:?}"
+        );
+        assert!(
+            others().all(|other| other.token != read.token),
+            "a token in use: {what:?}"
+        );
+        assert!(
+            read.offset % u64::from(align) == 0,
+            "an aligned offset: {what:?}"
+        );
+        assert!(
+            config.vectored || read.segments.len() == 1,
+            "one segment: {what:?}"
+        );
         let first = config.submission.arena as usize;
         let arena = first..first + config.arena_bytes;
         for (k, segment) in read.segments.iter().enumerate() {
@@ -161,13 +176,22 @@ impl Backend for Sim {
             return;
         };
         // Another index may stand for the same file.
-        let others = self.files.iter().flatten().filter(|(f, _)| f == file).count() - 1;
+        let others = self
+            .files
+            .iter()
+            .flatten()
+            .filter(|(f, _)| f == file)
+            .count()
+            - 1;
         let in_flight = {
             let state = self.disk.lock();
             let reads = self.staged.iter().chain(state.in_flight(self.id));
             reads.filter(|read| read.file == *file).count()
         };
-        assert!(others > 0 || in_flight == 0, "no read of a file that is removed");
+        assert!(
+            others > 0 || in_flight == 0,
+            "no read of a file that is removed"
+        );
         self.files[index as usize] = None;
     }
 
@@ -184,8 +208,13 @@ impl Backend for Sim {
         assert!(known.is_some(), "a known file");
         let Some((file, align)) = known else { return };
         self.check(&read, align);
-        self.staged
-            .push(staged(self.id, read.token, file, read.offset, read.segments));
+        self.staged.push(staged(
+            self.id,
+            read.token,
+            file,
+            read.offset,
+            read.segments,
+        ));
     }
 
     fn submit(&mut self, wait: Wait, wake: &WakeWord) -> io::Result<()> {

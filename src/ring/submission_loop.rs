@@ -69,6 +69,8 @@ const BATCH_COMPLETIONS: u32 = 8;
 const BATCH_WAIT_US: u32 = 100;
 /// A transient error is tried this often.
 const ATTEMPTS_MAX: u32 = 10;
+/// How often in a read deadline the alarm of an overdue slot repeats: for those who came to wait for it later.
+const ALARMS: u64 = 4;
 /// First pause before trying again, in nanoseconds; doubles each time.
 const BACKOFF_NS: u64 = 100_000;
 
@@ -458,7 +460,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let address = |index: u32| arena.wrapping_add(index as usize * frame_bytes as usize);
         let start = address(first).wrapping_add(within as usize);
         let reaches = |backend: &B, to: *mut u8, bytes: u32| {
-            backend.same_buffer(start, to.wrapping_add(bytes as usize - 1))
+            let last = to.wrapping_add(bytes as usize - 1);
+            backend.same_buffer(start, to) && backend.same_buffer(start, last)
         };
         let mut bytes = (slot.bytes() - within).min(limit);
         // A unit of several frames can lie in two buffers; a frame never does.
@@ -512,11 +515,12 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         piece.attempts = 0;
         piece.busy = true;
         piece.submitted_ns = self.now_ns;
-        piece.alarm_ns = self.config.deadline_ns.map_or(u64::MAX, |deadline| {
-            slot.queued_ns.load(Relaxed).saturating_add(deadline)
-        });
+        piece.alarm_ns = u64::MAX;
         for &index in &piece.slots[..piece.slot_count as usize] {
             let queued = slots.get(index).queued_ns.load(Relaxed);
+            if let Some(deadline) = self.config.deadline_ns {
+                piece.alarm_ns = piece.alarm_ns.min(queued.saturating_add(deadline));
+            }
             self.shared
                 .times(lane)
                 .queue_ns
@@ -929,7 +933,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             if !piece.busy || piece.alarm_ns > self.now_ns {
                 continue;
             }
-            piece.alarm_ns = self.now_ns.saturating_add(deadline);
+            piece.alarm_ns = self.now_ns.saturating_add(deadline / ALARMS);
             for k in piece.first as usize..piece.slot_count as usize {
                 let slot = self.pieces[token].slots[k];
                 if self.shared.slots.get(slot).remaining.load(Relaxed) != 0 {
@@ -946,7 +950,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 if slot.queued_ns.load(Relaxed).saturating_add(deadline) > self.now_ns {
                     break;
                 }
-                slot.queued_ns.store(self.now_ns, Relaxed);
+                let rearmed = self.now_ns.saturating_sub(deadline - deadline / ALARMS);
+                slot.queued_ns.store(rearmed, Relaxed);
                 (self.on_event)(Event::Overdue { slot: index });
                 next = queue.after(&self.links, index);
             }

@@ -33,14 +33,18 @@ impl Case<'_> {
         let units = field.units(range);
         let need = (units.end - units.start) * field.span();
         let justified = match error {
-            Error::OutOfBounds { start, end, len, .. } => {
+            Error::OutOfBounds {
+                start, end, len, ..
+            } => {
                 (*start, *end, *len) == (range.start, range.end, field.len)
                     && (range.start > range.end || range.end > field.len)
             }
             Error::RangeTooLarge { need: n, frames } => {
                 *n == need && *frames == self.frames && need > self.frames
             }
-            Error::PoolPinned { need: n, pinned, .. } => {
+            Error::PoolPinned {
+                need: n, pinned, ..
+            } => {
                 // Extents need adjacent frames, which a few pins can deny: those of others, or of an extent of the same
                 // read that lies in the middle.
                 let apart = field.span() > 1 && (*pinned > 0 || need > field.span());
@@ -48,9 +52,7 @@ impl Case<'_> {
             }
             Error::Busy { .. } => self.few_waiters,
             Error::TimedOut { page, deadline, .. } => {
-                Some(*deadline) == self.deadline
-                    && self.waited >= *deadline
-                    && units.contains(page)
+                Some(*deadline) == self.deadline && self.waited >= *deadline && units.contains(page)
             }
             Error::FileChanged { path, .. } => {
                 path.to_str() == Some(&file.name) && file.is_changed()
@@ -74,47 +76,47 @@ impl Case<'_> {
             file.name,
             self.frames,
             self.waited,
-            self.answers(units.clone(), false),
+            self.answers(units.clone()),
         );
     }
 
     /// True where the disk answered a read inside this page so.
     fn faulted(&self, page: u64, fault: Fault) -> bool {
-        let answers = self.answers(page..page + 1, true);
-        let count = |result: i32| answers.iter().filter(|a| a.result == -result).count();
+        let reads = self.field.reads(page);
+        let inside = |a: &&Answered| a.offset + u64::from(a.bytes) <= reads.end;
+        // Answers after which the same bytes were asked for again: each is one attempt.
+        let is_stalled = |a: &&Answered| {
+            matches!(-a.result, EAGAIN | EINTR)
+                || a.result > 0 && (a.result as u64) < self.field.align && a.result < a.bytes as i32
+        };
+        let answers = self.answers(page..page + 1);
+        let stalled = || answers.iter().filter(is_stalled);
         match fault {
-            Fault::Os(EIO) => count(EIO) >= 1,
-            Fault::Os(EAGAIN | EINTR) => count(EAGAIN) + count(EINTR) >= ATTEMPTS,
+            Fault::Os(EIO) => answers.iter().filter(inside).any(|a| a.result == -EIO),
+            Fault::Os(EAGAIN | EINTR) => stalled().filter(inside).count() >= ATTEMPTS,
             Fault::Short(got) => {
-                let start = self.field.reads(page).start;
-                // A file that ends here does so for what is behind this page, too.
-                let answers = self.answers(page..page + 1, false);
+                // Nothing at all once, or too little to go on from every time. A file that ends here does so for what
+                // lies behind this page, too.
                 let ends = |a: &&Answered| {
-                    a.result >= 0
-                        && a.result < a.there as i32
-                        && a.offset + a.result as u64 == start + u64::from(got)
+                    a.is_fault()
+                        && a.result >= 0
+                        && a.offset + a.result as u64 == reads.start + u64::from(got)
                 };
-                let ending: Vec<_> = answers.iter().filter(ends).collect();
-                // Nothing at all once, or too little to go on from every time.
-                ending.iter().any(|a| a.result == 0) || ending.len() >= 1 && answers.len() >= ATTEMPTS
+                let nothing = answers.iter().filter(ends).any(|a| a.result == 0);
+                nothing || answers.iter().any(|a| ends(&a)) && stalled().count() >= ATTEMPTS
             }
             _ => false,
         }
     }
 
-    /// Faulty answers to reads that began in these units, and asked for nothing else where `only`.
-    fn answers(&self, units: Range<u64>, only: bool) -> Vec<Answered> {
+    /// Answers to reads that began in these units.
+    fn answers(&self, units: Range<u64>) -> Vec<Answered> {
         if units.is_empty() {
             return Vec::new();
         }
         let reads = self.field.reads(units.start).start..self.field.reads(units.end - 1).end;
         let mut log = self.disk.log();
-        log.retain(|a| {
-            *a.file == *self.file.name
-                && a.is_fault()
-                && reads.contains(&a.offset)
-                && !(only && a.offset + u64::from(a.bytes) > reads.end)
-        });
+        log.retain(|a| *a.file == *self.file.name && reads.contains(&a.offset));
         log
     }
 }

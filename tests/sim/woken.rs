@@ -1,5 +1,6 @@
 //! A waker that only counts.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +26,12 @@ pub(crate) struct Task<F> {
     future: Pin<Box<F>>,
     woken: Arc<Woken>,
     waker: Waker,
+}
+
+impl<F: fmt::Debug> fmt::Debug for Task<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.future.fmt(f)
+    }
 }
 
 impl<F: Future> Task<F> {
