@@ -1,2 +1,47 @@
-//! The `ringfield` command.
-fn main() {}
+//! The `ringfield` command: a demo on the user's own disk, a doctor, and fio jobs side by side.
+//!
+//! Everything that calls the engine is in [`engine_run`]; the rest makes files, limits memory,
+//! runs the rivals and prints.
+
+mod args;
+mod bench;
+mod cgroup;
+mod console;
+mod content;
+mod demo;
+mod direct;
+mod doctor;
+mod engine_run;
+mod error;
+mod interrupt;
+mod job;
+mod made_file;
+mod os;
+mod size;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Ends with status 2 and a usage line by itself where the command line is wrong.
+    let cli = Cli::parse();
+    if !matches!(cli.command, Command::DemoWorker(_)) {
+        interrupt::catch();
+    }
+    let result = match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::DemoWorker(args) => demo::worker::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringfield: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}

@@ -60,7 +60,8 @@ struct Entry {
 /// }
 /// let mut sum = 0u64;
 /// while batch.wait(8) > 0 {
-///     while let Some(ready) = batch.next() {
+///     loop {
+///         let Some(ready) = batch.next() else { break };
 ///         sum += ready.view()?.chunks().flatten().map(|&byte| u64::from(byte)).sum::<u64>();
 ///         drop(ready);
 ///         if let Some(row) = rows.next() {
@@ -331,7 +332,22 @@ impl Batch {
     /// Takes in what was notified, after waiting for `want` of it.
     fn collect(&mut self, want: u32) {
         let timeout = self.patience();
+        // With one device the loop can wait for as much as this thread does.
+        let ring = match &self.fields[..] {
+            [first, rest @ ..]
+                if want > 1 && rest.iter().all(|f| Arc::ptr_eq(&f.ring, &first.ring)) =>
+            {
+                Some(&first.ring.shared)
+            }
+            _ => None,
+        };
+        if let Some(ring) = ring {
+            ring.set_batch_want(want);
+        }
         self.group.take(&mut self.notified, want, timeout);
+        if let Some(ring) = ring {
+            ring.set_batch_want(0);
+        }
         let mut notified = std::mem::take(&mut self.notified);
         for index in notified.drain(..) {
             self.advance(index);

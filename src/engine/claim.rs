@@ -172,10 +172,19 @@ impl FieldShared {
                     Err(exhausted) => self.make_room(exhausted, count, &mut give_up_ns)?,
                 }
             };
-            if !(chain.single().is_some() && count == 1 && self.read_inline(pinned.frame)) {
-                self.ring.shared.submit(Lane::Demand, &chain);
+            if chain.single().is_some() && count == 1 && self.read_inline(pinned.frame) {
+                return Ok(pinned);
             }
-            match self.wait_all(&mut pinned) {
+            self.ring.shared.submit(Lane::Demand, &chain);
+            let waited = if pinned.loading == 0 {
+                Ok(())
+            } else {
+                self.ring.shared.begin_wait();
+                let waited = self.wait_all(&mut pinned);
+                self.ring.shared.end_wait();
+                waited
+            };
+            match waited {
                 Ok(()) => return Ok(pinned),
                 Err(e) => {
                     self.unpin(&pinned);

@@ -225,6 +225,15 @@ impl Field {
         self.shared.prefetch(ranges)
     }
 
+    /// True where all of `range` is in the pool at this moment. Pins nothing, counts as no use and reads nothing.
+    pub fn is_resident(&self, range: Range<u64>) -> bool {
+        match self.shared.units(&range) {
+            Ok((first, count)) => (first..first + u64::from(count))
+                .all(|unit| self.shared.pool().is_resident(self.shared.key(unit))),
+            Err(_) => false,
+        }
+    }
+
     /// Names a range of this field for [`Engine::plan`].
     pub fn at(&self, range: Range<u64>) -> super::FieldRange {
         super::FieldRange {

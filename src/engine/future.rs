@@ -99,6 +99,7 @@ impl<'f> ReadFuture<'f> {
             return Poll::Ready(Err(field.core.busy()));
         };
         self.state = State::Reading { pinned, op };
+        field.ring.shared.begin_wait();
         self.go_on(context)
     }
 
@@ -153,6 +154,7 @@ impl<'f> ReadFuture<'f> {
             }
         }
         pool.ops.release(op);
+        field.ring.shared.end_wait();
         self.state = State::Over;
         match error {
             None => Poll::Ready(Ok(self.view(pinned))),
@@ -183,6 +185,7 @@ impl<'f> ReadFuture<'f> {
             }
             State::Reading { pinned, op } => {
                 self.pool().ops.abandon(op);
+                self.field.ring.shared.end_wait();
                 self.field.unpin(&pinned);
             }
         }

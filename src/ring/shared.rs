@@ -26,7 +26,7 @@ pub(crate) enum Control {
     /// Stop; reads in flight are waited for as long as the loop's configuration says.
     Stop,
     /// Fail as a bug in the loop would.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(test)]
     Panic,
 }
 
@@ -50,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) outstanding: AtomicU32,
     /// Callers that read by themselves at this moment.
     inline_readers: AtomicU32,
+    /// Callers and tasks that wait for one read each.
+    impatient: AtomicU32,
+    /// Results that a batch waits for before it is woken; 0 or 1 where each counts.
+    batch_want: AtomicU32,
     pub(crate) counters: Counters,
     demand_times: LaneTimes,
     prefetch_times: LaneTimes,
@@ -70,6 +74,8 @@ impl Shared {
             wake: WakeWord::new(),
             outstanding: AtomicU32::new(0),
             inline_readers: AtomicU32::new(0),
+            impatient: AtomicU32::new(0),
+            batch_want: AtomicU32::new(0),
             counters: Counters::default(),
             demand_times: LaneTimes::new(),
             prefetch_times: LaneTimes::new(),
@@ -168,6 +174,26 @@ impl Shared {
 
     pub(crate) fn end_inline(&self) {
         self.inline_readers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Somebody waits for a single read: the loop delivers each completion at once until [`Shared::end_wait`].
+    pub(crate) fn begin_wait(&self) {
+        self.impatient.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_wait(&self) {
+        self.impatient.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A batch will not look before `results` are there.
+    pub(crate) fn set_batch_want(&self, results: u32) {
+        self.batch_want.store(results, Ordering::Relaxed);
+    }
+
+    /// What a batch waits for; `None` where somebody waits for a single read.
+    pub(crate) fn batch_want(&self) -> Option<u32> {
+        (self.impatient.load(Ordering::Relaxed) == 0)
+            .then(|| self.batch_want.load(Ordering::Relaxed))
     }
 
     pub(crate) fn note_backend_error(&self, error: &io::Error) {

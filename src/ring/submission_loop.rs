@@ -64,8 +64,9 @@ const DEMAND_ACTIVE_NS: u64 = 10_000_000;
 const BATCH_SUBMISSIONS: u32 = 4;
 /// Completions worth waiting for at high depth: a wake-up for each would cost more than the read.
 const BATCH_COMPLETIONS: u32 = 8;
-/// For at most this long, in microseconds; then one is enough.
-const BATCH_WAIT_US: u32 = 500;
+/// For at most this long, in microseconds; then one is enough. Also what a single read that arrives in such a sleep may
+/// have to wait before it is handed over.
+const BATCH_WAIT_US: u32 = 100;
 /// A transient error is tried this often.
 const ATTEMPTS_MAX: u32 = 10;
 /// First pause before trying again, in nanoseconds; doubles each time.
@@ -318,8 +319,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                     self.fail_rest(piece, Fault::Shutdown);
                 }
             }
-            #[cfg(any(test, feature = "sim"))]
-            #[allow(clippy::panic)]
+            #[cfg(test)]
             Control::Panic => panic!("a panic asked for by a test"),
         }
     }
@@ -612,14 +612,23 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         in_flight.map(|piece| piece.alarm_ns).chain(queued).min()
     }
 
-    /// How many completions are worth waiting for, and how long, in microseconds. At low depth each is urgent; at high
-    /// depth the device has work while a few more come in. A prefetch alone never delays the first demand read.
+    /// How many completions are worth waiting for, and how long, in microseconds.
+    ///
+    /// One, where somebody waits for a single read, or where a prefetch would delay the first demand read. What a batch
+    /// waits for, where there is only that. At high depth some more: the device has work while they come in.
     fn batch(&self) -> (u32, u32) {
-        match self.in_flight() {
-            16.. if self.prefetch_reads == 0 => {
-                ((self.in_flight() / 4).min(BATCH_COMPLETIONS), BATCH_WAIT_US)
-            }
-            _ => (1, 0),
+        let in_flight = self.in_flight();
+        let Some(want) = self
+            .shared
+            .batch_want()
+            .filter(|_| self.prefetch_reads == 0)
+        else {
+            return (1, 0);
+        };
+        let deep = if in_flight >= 16 { in_flight / 4 } else { 1 };
+        match want.max(deep).min(in_flight).min(BATCH_COMPLETIONS) {
+            0 | 1 => (1, 0),
+            count => (count, BATCH_WAIT_US),
         }
     }
 

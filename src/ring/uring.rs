@@ -18,6 +18,8 @@ const BUFFER_BYTES_MAX: usize = 1 << 30;
 const FILES_MAX: u32 = 1024;
 const WAKE_TOKEN: u64 = u64::MAX;
 const CANCEL_TOKEN: u64 = u64::MAX - 1;
+/// Longer than any wait: a day, in nanoseconds.
+const FAR_NS: u64 = 86_400_000_000_000;
 /// futex2 flags: a 32-bit word, private to the process (`FUTEX2_SIZE_U32 | FUTEX2_PRIVATE`, `linux/futex.h`).
 const FUTEX2_PRIVATE_U32: u32 = 0x02 | 0x80;
 
@@ -282,11 +284,15 @@ impl Uring {
         let extended = self.ext_arg;
         if extended {
             flags |= EnterFlags::EXT_ARG;
-            if want > 1 && self.min_batch {
+            let batched = want > 1 && self.min_batch;
+            if batched {
                 args = args.min_wait_usec(batch_us);
             }
-            if let Some(until) = until_ns {
-                let left = until.saturating_sub(sys::now_ns());
+            // Without a timeout of its own such a wait ends with ETIME whenever `batch_us` passes without a completion.
+            let left = until_ns
+                .map(|until| until.saturating_sub(sys::now_ns()))
+                .or(batched.then_some(FAR_NS));
+            if let Some(left) = left {
                 timeout = types::Timespec::new()
                     .sec(left / 1_000_000_000)
                     .nsec((left % 1_000_000_000) as u32);

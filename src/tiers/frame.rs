@@ -106,9 +106,9 @@ pub(crate) struct Key {
     pub(crate) unit: u64,
 }
 
-/// A frame's header; 64 bytes, one cache line.
+/// A frame's header: what a hit looks at. 32 bytes, so that the headers of a large pool stay in the processor's cache.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(32))]
 pub(crate) struct Frame {
     state: AtomicU64,
     unit: AtomicU64,
@@ -119,10 +119,24 @@ pub(crate) struct Frame {
     pub(crate) next: AtomicU32,
     /// Newest waiter; `EMPTY`, or `CLOSED` once the read is over.
     pub(crate) waiters: AtomicU32,
-    /// Frames of this unit; in a member, how far before it the first one lies.
-    span: AtomicU32,
-    /// Why it failed, as `Fault::encode`.
+}
+
+/// The rest of a frame's header: what only reads and evictions look at.
+#[derive(Debug)]
+pub(crate) struct FrameDetail {
+    /// Why its read failed, as `Fault::encode`.
     pub(crate) fault: AtomicU64,
+    /// Frames of this unit.
+    pub(crate) span: AtomicU32,
+}
+
+impl FrameDetail {
+    pub(crate) fn new() -> FrameDetail {
+        FrameDetail {
+            fault: AtomicU64::new(0),
+            span: AtomicU32::new(1),
+        }
+    }
 }
 
 impl Frame {
@@ -134,8 +148,6 @@ impl Frame {
             version: AtomicU32::new(0),
             next: AtomicU32::new(NIL),
             waiters: AtomicU32::new(super::wait::CLOSED),
-            span: AtomicU32::new(1),
-            fault: AtomicU64::new(0),
         }
     }
 
@@ -154,10 +166,6 @@ impl Frame {
 
     pub(crate) fn version(&self) -> u32 {
         self.version.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn span(&self) -> u32 {
-        self.span.load(Ordering::Relaxed)
     }
 
     /// Adds a pin and returns the state before it. The page may be read only if that was resident.
@@ -230,12 +238,10 @@ impl Frame {
     }
 
     /// Names the page that a claimed frame is for.
-    pub(crate) fn set_key(&self, key: Key, version: u32, span: u32) {
+    pub(crate) fn set_key(&self, key: Key, version: u32) {
         self.field.store(key.field, Ordering::Relaxed);
         self.unit.store(key.unit, Ordering::Relaxed);
         self.version.store(version, Ordering::Relaxed);
-        self.span.store(span, Ordering::Relaxed);
-        self.fault.store(0, Ordering::Relaxed);
     }
 
     /// Claimed → Loading, with a pin for the claimer or with prefetch flags.
@@ -267,8 +273,7 @@ impl Frame {
 
     /// Member → Claimed-by-its-extent and back need no atomics of their own: members are touched only by the owner of
     /// the first frame.
-    pub(crate) fn set_member(&self, back: u32) {
-        self.span.store(back, Ordering::Relaxed);
+    pub(crate) fn set_member(&self) {
         self.change(Phase::Claimed, Phase::Member);
     }
 

@@ -2,7 +2,7 @@
 
 use super::arena::Arena;
 use super::eviction::{Clock, EvictionPolicy};
-use super::frame::{Frame, Key, NIL, PLANNED, PREFETCHED, Phase, State};
+use super::frame::{Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
 use super::table::{Bucket, Lookup, PageTable};
 use super::wait::{BatchWakes, Ops};
 use crate::ring::fault::Fault;
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub(crate) struct Pool {
     pub(crate) arena: Arena,
     frames: Box<[Frame]>,
+    details: Box<[FrameDetail]>,
     table: PageTable,
     pub(crate) slots: Arc<Slots>,
     pub(crate) ops: Ops,
@@ -87,6 +88,7 @@ impl Pool {
         Pool {
             arena,
             frames: (0..count).map(|_| Frame::new()).collect(),
+            details: (0..count).map(|_| FrameDetail::new()).collect(),
             table: PageTable::new(count),
             slots: Arc::new(Slots::new(count)),
             ops: Ops::new(ops),
@@ -102,8 +104,9 @@ impl Pool {
 
     /// Bytes of metadata for one frame, beside the table.
     pub(crate) fn frame_metadata_bytes() -> u64 {
-        // Header, ring slot, free list.
-        (size_of::<Frame>() + size_of::<crate::ring::lane::Slot>() + 4) as u64
+        // Header and details, ring slot, free list.
+        (size_of::<Frame>() + size_of::<FrameDetail>() + size_of::<crate::ring::lane::Slot>() + 4)
+            as u64
     }
 
     pub(crate) fn frame_count(&self) -> u32 {
@@ -112,6 +115,15 @@ impl Pool {
 
     pub(crate) fn frame(&self, index: u32) -> &Frame {
         &self.frames[index as usize]
+    }
+
+    fn detail(&self, index: u32) -> &FrameDetail {
+        &self.details[index as usize]
+    }
+
+    /// Frames of the unit that begins at a frame.
+    fn span(&self, index: u32) -> u32 {
+        self.detail(index).span.load(Ordering::Relaxed)
     }
 
     /// First byte of a frame.
@@ -145,17 +157,18 @@ impl Pool {
         let frame = &self.frames[index as usize];
         frame.reference(state);
         if state.has(PREFETCHED | PLANNED) {
-            self.first_use(frame, state);
+            self.first_use(index, state);
         }
         index
     }
 
     #[cold]
     #[inline(never)]
-    fn first_use(&self, frame: &Frame, state: State) {
-        let was = frame.clear(PREFETCHED | PLANNED);
+    fn first_use(&self, index: u32, state: State) {
+        let was = self.frame(index).clear(PREFETCHED | PLANNED);
         if was & (PREFETCHED | PLANNED) != 0 {
-            self.speculative.fetch_sub(frame.span(), Ordering::Relaxed);
+            self.speculative
+                .fetch_sub(self.span(index), Ordering::Relaxed);
             let counter = if state.phase() == Phase::Loading {
                 &self.counters.prefetch_late
             } else {
@@ -196,7 +209,8 @@ impl Pool {
             return Ok(found);
         }
         let frame = self.frame(index);
-        frame.set_key(key, 0, span);
+        frame.set_key(key, 0);
+        self.detail(index).span.store(span, Ordering::Relaxed);
         let flags = match purpose {
             Purpose::Demand => 0,
             Purpose::Prefetch => PREFETCHED,
@@ -232,13 +246,23 @@ impl Pool {
         }
         frame.reference(state);
         if state.has(PREFETCHED | PLANNED) {
-            self.first_use(frame, state);
+            self.first_use(index, state);
         }
         Some(if state.phase() == Phase::Resident {
             Claim::Hit(index)
         } else {
             Claim::Joined(index)
         })
+    }
+
+    /// True where a page is resident now.
+    pub(crate) fn is_resident(&self, key: Key) -> bool {
+        let bucket = self.table.bucket(key);
+        let found = bucket.find(&self.frames, key, |frame| {
+            let state = frame.state();
+            state.is_resident() && !state.is_stale()
+        });
+        found.is_some()
     }
 
     /// Where a page is that the caller has pinned.
@@ -258,11 +282,13 @@ impl Pool {
         let frame = self.frame(index);
         match outcome {
             Ok(()) => {
-                self.clear_tail(index, frame.span());
+                self.clear_tail(index, self.span(index));
                 frame.finish_loading(Phase::Resident);
             }
             Err(fault) => {
-                frame.fault.store(fault.encode(), Ordering::Relaxed);
+                self.detail(index)
+                    .fault
+                    .store(fault.encode(), Ordering::Relaxed);
                 frame.finish_loading(Phase::Failed);
             }
         }
@@ -275,7 +301,9 @@ impl Pool {
     /// The kernel may write to this frame for ever: its waiters get the fault, and it is never used again.
     pub(crate) fn lose(&self, index: u32, fault: Fault, batches: &mut BatchWakes) {
         let frame = self.frame(index);
-        frame.fault.store(fault.encode(), Ordering::Relaxed);
+        self.detail(index)
+            .fault
+            .store(fault.encode(), Ordering::Relaxed);
         frame.finish_loading(Phase::Lost);
         self.ops.close(frame, batches);
     }
@@ -297,9 +325,9 @@ impl Pool {
         let frame = self.frame(index);
         match frame.state().phase() {
             Phase::Resident => Some(Ok(())),
-            Phase::Failed | Phase::Lost => {
-                Some(Err(Fault::decode(frame.fault.load(Ordering::Relaxed))))
-            }
+            Phase::Failed | Phase::Lost => Some(Err(Fault::decode(
+                self.detail(index).fault.load(Ordering::Relaxed),
+            ))),
             _ => None,
         }
     }
@@ -330,7 +358,7 @@ impl Pool {
             return 1;
         }
         let frame = self.frame(index);
-        let span = frame.span();
+        let span = self.span(index);
         self.table.bucket(frame.key()).remove(&self.frames, index);
         for member in 1..span {
             self.frame(index + member).unset_member();
@@ -441,13 +469,13 @@ impl Pool {
                             frame.unreference();
                             0
                         } else {
-                            frame.span().max(1)
+                            self.span(at)
                         }
                     }
                     _ => 0,
                 };
                 let step = match (units, state.phase()) {
-                    (0, Phase::Resident | Phase::Loading) => frame.span().max(1),
+                    (0, Phase::Resident | Phase::Loading) => self.span(at),
                     (0, _) => 1,
                     (n, _) => n,
                 }
@@ -496,7 +524,7 @@ impl Pool {
             self.free_into(allocation, spare, 1);
         }
         for member in 1..span {
-            self.frame(low + member).set_member(member);
+            self.frame(low + member).set_member();
         }
         Some(low)
     }
@@ -519,21 +547,20 @@ impl Pool {
 
     /// Frames that are pinned by views or waiters, members of pinned extents included.
     pub(crate) fn pinned_frames(&self) -> u32 {
-        self.frames
-            .iter()
-            .filter(|frame| frame.state().pins() > 0)
-            .map(Frame::span)
+        (0..self.frame_count())
+            .filter(|&index| self.frame(index).state().pins() > 0)
+            .map(|index| self.span(index))
             .sum()
     }
 
     /// Frames whose page is resident, loading, and lost.
     pub(crate) fn census(&self) -> (u32, u32, u32) {
         let mut census = (0, 0, 0);
-        for frame in &self.frames {
-            match frame.state().phase() {
-                Phase::Resident => census.0 += frame.span(),
-                Phase::Loading => census.1 += frame.span(),
-                Phase::Lost => census.2 += frame.span(),
+        for index in 0..self.frame_count() {
+            match self.frame(index).state().phase() {
+                Phase::Resident => census.0 += self.span(index),
+                Phase::Loading => census.1 += self.span(index),
+                Phase::Lost => census.2 += self.span(index),
                 _ => {}
             }
         }
@@ -554,7 +581,8 @@ impl Pool {
             self.frame(old).make_stale();
         }
         let frame = self.frame(index);
-        frame.set_key(key, version, 1);
+        frame.set_key(key, version);
+        self.detail(index).span.store(1, Ordering::Relaxed);
         frame.release_claim(Phase::Resident);
         bucket.insert(&self.frames, index);
         drop(bucket);

@@ -1,0 +1,184 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::demo::worker::WorkerArgs;
+use crate::size::Size;
+
+/// Serves neural weights bigger than memory straight from SSDs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringfield",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Reads a file bigger than its memory budget: engine, mmap and pread side by side
+    Demo(DemoArgs),
+    /// What this machine grants, what it does not, why, and how to change that
+    Doctor(DoctorArgs),
+    /// Runs a fio job through the engine, fio, mmap and pread in turns
+    Bench(BenchArgs),
+    /// One row of the demo, in a process of its own
+    #[command(hide = true)]
+    DemoWorker(WorkerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Read this file, as bytes, instead of making one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Size of the file to make, or the most to use of --model [default: 1GiB, all of the model up to 4GiB]
+    #[arg(long)]
+    pub(crate) size: Option<Size>,
+    /// Memory for the engine, and the limit for its rivals [default: 256MiB, or a quarter of a smaller model]
+    #[arg(long)]
+    pub(crate) budget: Option<Size>,
+    /// Where to make the file [default: the current directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Time for each of the nine measurements
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) time: Duration,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The file or directory the models are on
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// An fio job file with one job of reads
+    #[arg(value_name = "JOB.fio")]
+    pub(crate) job: PathBuf,
+    /// Read this file instead of the job's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// What to run beside the engine
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "PEERS",
+        default_value = "fio,mmap,pread"
+    )]
+    pub(crate) compare: Vec<Peer>,
+    /// How often each engine runs, in turns; odd, so that the median is a measurement
+    #[arg(long, default_value = "9", value_parser = odd)]
+    pub(crate) rounds: u32,
+    /// Time of one run [default: the job's]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) runtime: Option<Duration>,
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB [default: the job's block size]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) page_size: Option<Size>,
+    /// The engine's memory [default: four times what is in flight, at least 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) budget: Option<Size>,
+    /// The engine's queue depth [default: the job's]
+    #[arg(long, value_name = "READS")]
+    pub(crate) queue_depth: Option<u32>,
+    /// How the engine reads
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) backend: Backend,
+    /// Send lone reads through the submission loop too, instead of reading in the caller
+    #[arg(long)]
+    pub(crate) no_inline: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An engine to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// fio with its default buffers, with huge pages, and once more against itself
+    Fio,
+    /// Page faults on a shared mapping
+    Mmap,
+    /// O_DIRECT pread from threads
+    Pread,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    Auto,
+    Uring,
+    Pread,
+}
+
+fn odd(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(rounds) if rounds % 2 == 1 && rounds < 1000 => Ok(rounds),
+        _ => Err("an odd number below 1000 was expected".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.trim_end_matches('s')
+        .parse::<f64>()
+        .ok()
+        .filter(|&seconds| (0.01..=86_400.0).contains(&seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds from 0.01 to 86400 was expected".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_lists_are_understood_everywhere() {
+        let cli = Cli::try_parse_from([
+            "ringfield",
+            "bench",
+            "j.fio",
+            "--compare",
+            "fio,pread",
+            "--rounds",
+            "3",
+            "--page-size",
+            "64KiB",
+            "--budget",
+            "1GiB",
+            "--runtime",
+            "1.5s",
+        ])
+        .expect("good");
+        let Command::Bench(bench) = cli.command else {
+            panic!("bench")
+        };
+        assert_eq!(bench.compare, [Peer::Fio, Peer::Pread]);
+        assert_eq!(
+            (bench.page_size, bench.budget),
+            (Some(Size(65536)), Some(Size(1 << 30)))
+        );
+        assert_eq!(bench.runtime, Some(Duration::from_millis(1500)));
+        assert!(Cli::try_parse_from(["ringfield", "bench", "j.fio", "--rounds", "4"]).is_err());
+    }
+}

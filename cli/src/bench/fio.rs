@@ -1,0 +1,330 @@
+//! The same job through fio: `io_uring`, direct, registered buffers and files, batched both ways.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::hugepages::Reservation;
+use super::load::Load;
+use super::round::{LatUs, Round};
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+use crate::os;
+
+const HUGE_BYTES: u64 = 2 << 20;
+
+/// Where fio's buffers come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// What the job says, else fio's default: `malloc`, 4 KiB pages.
+    Default,
+    /// Explicit huge pages.
+    Huge,
+}
+
+/// fio's version line, or why it cannot be used.
+///
+/// # Errors
+/// fio is absent or older than its `io_uring` engine with registered files.
+pub(crate) fn version() -> std::result::Result<String, String> {
+    let output = Command::new("fio")
+        .arg("--version")
+        .output()
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => "fio is not installed (apt install fio)".to_owned(),
+            _ => format!("fio cannot be run: {e}"),
+        })?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
+    let memory = if load.iomem.as_deref() == Some("mmaphuge") {
+        Memory::Huge
+    } else {
+        memory
+    };
+    // Only for the time of this run, so that no other engine is helped by it.
+    let _huge = match memory {
+        Memory::Default => None,
+        Memory::Huge => Some(reserve(load).map_err(Error::Message)?),
+    };
+    let mut child = Command::new("fio")
+        .args(arguments(load, memory))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .doing("cannot run fio")?;
+    let finished = watch(&mut child);
+    if finished.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let finished = finished?;
+    // Messages of its jobs come before the report.
+    let report = finished
+        .stdout
+        .find("{\n")
+        .map_or("", |start| &finished.stdout[start..]);
+    let parsed = serde_json::from_str::<Value>(report).ok();
+    let job = parsed.as_ref().and_then(|report| report["jobs"].get(0));
+    let failed = !finished.status.success() || job.is_none_or(|job| job["error"] != 0);
+    match job.and_then(|job| parse(load, job)).filter(|_| !failed) {
+        Some(round) => Ok(Round {
+            flags: flags(load, memory),
+            fixed_buffer_share: Some(if load.fixedbufs { 1.0 } else { 0.0 }),
+            iowq_threads: finished.iowq_threads,
+            ..round
+        }),
+        None => Err(Error::message(format!(
+            "fio failed: {}",
+            finished.complaint()
+        ))),
+    }
+}
+
+/// Reserves the huge pages that fio's buffers need.
+///
+/// # Errors
+/// Why they cannot be had.
+pub(crate) fn reserve(load: &Load) -> std::result::Result<Reservation, String> {
+    // Each job adds a page to align its buffers in, rounds up, and does both again.
+    let depth = u64::from(ring_depth(load));
+    let job_bytes = (load.block_bytes * depth + 4095).next_multiple_of(HUGE_BYTES) + HUGE_BYTES;
+    Reservation::new(job_bytes * u64::from(load.numjobs))
+}
+
+/// fio's io_uring engine takes a depth that is no power of two for the next one that is.
+fn ring_depth(load: &Load) -> u32 {
+    load.iodepth.next_power_of_two()
+}
+
+fn arguments(load: &Load, memory: Memory) -> Vec<String> {
+    let mut arguments: Vec<String> = [
+        "--name=job",
+        // Whatever happens, nothing is written, extended or made.
+        "--readonly",
+        "--allow_file_create=0",
+        "--ioengine=io_uring",
+        "--direct=1",
+        "--group_reporting",
+        "--lat_percentiles=1",
+        "--clat_percentiles=0",
+        "--percentile_list=50:99:99.9",
+        "--output-format=json",
+    ]
+    .map(str::to_owned)
+    .into();
+    let mut add = |name: &str, value: &dyn std::fmt::Display| {
+        arguments.push(format!("--{name}={value}"));
+    };
+    add("filename", &escape(&load.path));
+    add("rw", &load.rw.as_str());
+    add("bs", &load.block_bytes);
+    add("size", &load.region_bytes);
+    add("iodepth", &load.iodepth);
+    add("numjobs", &load.numjobs);
+    add("fixedbufs", &u8::from(load.fixedbufs));
+    add("registerfiles", &u8::from(load.registerfiles));
+    add("iodepth_batch_submit", &load.batch_submit);
+    add("iodepth_batch_complete_min", &load.batch_complete_min);
+    add("iodepth_batch_complete_max", &load.batch_complete_max);
+    add("iodepth_low", &load.iodepth_low);
+    add("norandommap", &u8::from(load.norandommap));
+    add("randseed", &load.seed.max(1));
+    if let Some(runtime) = load.runtime {
+        add("runtime", &format!("{}ms", runtime.as_millis().max(1)));
+    }
+    if load.time_based {
+        add("time_based", &1);
+    }
+    if let Some(rate) = load.rate_iops {
+        add("rate_iops", &rate);
+    }
+    if let Some(burst) = load.burst {
+        add("thinktime", &format!("{}us", burst.pause.as_micros()));
+        add("thinktime_blocks", &burst.reads);
+        add("thinktime_blocks_type", &"issue");
+    }
+    if load.thread {
+        add("thread", &1);
+    }
+    match (memory, &load.iomem) {
+        (Memory::Huge, _) => add("iomem", &"mmaphuge"),
+        (Memory::Default, Some(iomem)) => add("iomem", iomem),
+        (Memory::Default, None) => {}
+    }
+    arguments
+}
+
+/// fio separates file names by `:`.
+fn escape(path: &Path) -> String {
+    path.to_string_lossy().replace(':', "\\:")
+}
+
+fn flags(load: &Load, memory: Memory) -> Vec<String> {
+    let mut flags = vec!["direct".to_owned()];
+    flags.extend(load.fixedbufs.then(|| "fixedbufs".to_owned()));
+    flags.extend(load.registerfiles.then(|| "registerfiles".to_owned()));
+    flags.push(format!("batch_submit={}", load.batch_submit));
+    flags.push(format!(
+        "batch_complete={}..{}",
+        load.batch_complete_min, load.batch_complete_max
+    ));
+    if ring_depth(load) != load.iodepth {
+        flags.push(format!(
+            "iodepth {} (fio rounds {} up)",
+            ring_depth(load),
+            load.iodepth
+        ));
+    }
+    flags.push(match (memory, &load.iomem) {
+        (Memory::Huge, _) => "iomem=mmaphuge".to_owned(),
+        (Memory::Default, Some(iomem)) => format!("iomem={iomem}"),
+        (Memory::Default, None) => "default buffers".to_owned(),
+    });
+    flags
+}
+
+struct Finished {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+    iowq_threads: u32,
+}
+
+impl Finished {
+    /// The line that says what went wrong.
+    fn complaint(&self) -> &str {
+        let mut lines = self
+            .stdout
+            .lines()
+            .chain(self.stderr.lines())
+            .map(str::trim);
+        let complaint = lines.clone().find_map(|line| line.strip_prefix("fio: "));
+        complaint
+            .or_else(|| lines.find(|line| !line.is_empty()))
+            .unwrap_or("no output")
+    }
+}
+
+/// Waits for fio, counting its io_uring worker threads meanwhile.
+fn watch(child: &mut Child) -> Result<Finished> {
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let pid = child.id().to_string();
+    let mut iowq_threads = 0;
+    let status = loop {
+        interrupt::check()?;
+        if let Some(status) = child.try_wait().doing("cannot wait for fio")? {
+            break status;
+        }
+        let in_jobs: u32 = children(&pid).iter().map(|pid| os::iowq_threads(pid)).sum();
+        iowq_threads = iowq_threads.max(os::iowq_threads(&pid) + in_jobs);
+        // Seldom enough to leave the CPU to fio.
+        thread::sleep(Duration::from_millis(50));
+    };
+    let text = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    Ok(Finished {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+        iowq_threads,
+    })
+}
+
+/// The processes that fio forked for its jobs.
+fn children(pid: &str) -> Vec<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A pipe holds 64 KiB; somebody has to empty it while fio runs.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            let _ = pipe.take(16 << 20).read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn parse(load: &Load, job: &Value) -> Option<Round> {
+    let read = &job["read"];
+    let reads = read["total_ios"].as_f64().filter(|&reads| reads > 0.0)?;
+    let percentiles = &read["lat_ns"]["percentile"];
+    let us = |key: &str| percentiles[key].as_f64().map(|ns| ns / 1000.0);
+    // Percent of the summed running time of all jobs, which `job_runtime` is (in milliseconds).
+    let cpu_percent = job["usr_cpu"].as_f64()? + job["sys_cpu"].as_f64()?;
+    let iops = read["iops"].as_f64()?;
+    Some(Round {
+        iops,
+        bw_bytes: iops * load.block_bytes as f64,
+        lat_us: LatUs {
+            p50: us("50.000000")?,
+            p99: us("99.000000")?,
+            p999: us("99.900000")?,
+        },
+        cpu_us_per_io: cpu_percent / 100.0 * job["job_runtime"].as_f64()? * 1000.0 / reads,
+        backend: "io_uring".into(),
+        ..Round::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Job;
+
+    fn load() -> Load {
+        let job = "[j]\nrw=randread\niodepth=32\nruntime=1500ms\ntime_based";
+        let job = Job::parse(Path::new("t.fio"), job.as_bytes()).expect("a good job");
+        Load::new(&job, "/d/a:b".into(), 1 << 20).expect("fits")
+    }
+
+    #[test]
+    fn fio_may_only_read_and_is_batched_both_ways() {
+        let arguments = arguments(&load(), Memory::Huge);
+        for expected in [
+            "--readonly",
+            "--allow_file_create=0",
+            "--filename=/d/a\\:b",
+            "--bs=4096",
+            "--fixedbufs=1",
+            "--registerfiles=1",
+            "--iodepth_batch_submit=16",
+            "--iodepth_batch_complete_min=1",
+            "--iodepth_batch_complete_max=32",
+            "--runtime=1500ms",
+            "--time_based=1",
+            "--iomem=mmaphuge",
+        ] {
+            assert!(
+                arguments.iter().any(|a| a == expected),
+                "{expected} in {arguments:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_report_becomes_a_round() {
+        let job = serde_json::json!({
+            "error": 0, "usr_cpu": 10.0, "sys_cpu": 40.0, "job_runtime": 2000,
+            "read": {"total_ios": 100_000, "iops": 50_000.0, "lat_ns": {"percentile":
+                {"50.000000": 400_000, "99.000000": 600_000, "99.900000": 5_000_000}}}
+        });
+        let round = parse(&load(), &job).expect("complete");
+        assert_eq!(round.bw_bytes, 50_000.0 * 4096.0);
+        assert_eq!(round.cpu_us_per_io, 10.0);
+        assert_eq!((round.lat_us.p50, round.lat_us.p999), (400.0, 5000.0));
+        assert!(parse(&load(), &serde_json::json!({"read": {"total_ios": 0}})).is_none());
+    }
+}

@@ -1,0 +1,195 @@
+//! `ringfield bench`: what it prints, what it leaves out with a reason, and that it cleans up.
+
+// A test ends at the first thing that is not as it must be, in its helper functions too.
+#![allow(clippy::expect_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const JOB: &str = "[global]\nioengine=io_uring\ndirect=1\nfixedbufs=1\nregisterfiles=1\n\
+    [randread-4k]\nrw=randread\nbs=4k\niodepth=8\nsize=32m\nruntime=100ms\ntime_based=1\n";
+
+fn bench(dir: &Path, job: &str, arguments: &[&str]) -> Output {
+    fs::write(dir.join("job.fio"), job).expect("written");
+    Command::cargo_bin("ringfield")
+        .expect("the binary is built")
+        .current_dir(dir)
+        .args(["bench", "job.fio"])
+        .args(arguments)
+        .output()
+        .expect("it runs")
+}
+
+fn report(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("one JSON document")
+}
+
+fn names(of: &Value) -> Vec<&str> {
+    of.as_array()
+        .expect("an array")
+        .iter()
+        .filter_map(|row| row["engine"].as_str())
+        .collect()
+}
+
+#[test]
+fn every_engine_is_a_row_or_has_a_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = report(&bench(dir.path(), JOB, &["--rounds", "1", "--json"]));
+    let mut all = names(&report["rows"]);
+    for row in report["rows"].as_array().expect("rows") {
+        for key in [
+            "engine",
+            "rw",
+            "bs",
+            "iodepth",
+            "iops",
+            "bw_bytes",
+            "lat_us",
+            "cpu_us_per_io",
+            "backend",
+            "flags",
+            "fixed_buffer_share",
+            "iowq_threads",
+            "spread",
+            "rounds",
+        ] {
+            assert!(row.get(key).is_some(), "{key} in {row}");
+        }
+        assert_eq!(
+            (row["rw"].as_str(), row["bs"].as_u64()),
+            (Some("randread"), Some(4096))
+        );
+        assert!(row["iops"].as_f64().is_some_and(|iops| iops > 0.0), "{row}");
+        for quantile in ["p50", "p99", "p999"] {
+            assert!(
+                row["lat_us"][quantile].as_f64().is_some_and(|us| us > 0.0),
+                "{row}"
+            );
+        }
+    }
+    for omitted in report["omitted"].as_array().expect("omitted") {
+        println!("SKIPPED: {}: {}", omitted["engine"], omitted["why"]);
+    }
+    all.extend(names(&report["omitted"]));
+    all.sort_unstable();
+    assert_eq!(
+        all,
+        [
+            "fio",
+            "fio-aa",
+            "fio-hugepages",
+            "mmap",
+            "pread",
+            "ringfield"
+        ]
+    );
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .expect("a directory")
+        .flatten()
+        .collect();
+    assert_eq!(left.len(), 1, "only the job is left: {left:?}");
+}
+
+#[test]
+fn without_fio_the_rest_runs_and_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("job.fio"), JOB).expect("written");
+    let output = Command::cargo_bin("ringfield")
+        .expect("the binary is built")
+        .current_dir(dir.path())
+        .env("PATH", "")
+        .args([
+            "bench",
+            "job.fio",
+            "--rounds",
+            "1",
+            "--runtime",
+            "0.05",
+            "--json",
+        ])
+        .output()
+        .expect("it runs");
+    let report = report(&output);
+    assert_eq!(names(&report["rows"]), ["ringfield", "mmap", "pread"]);
+    assert_eq!(
+        names(&report["omitted"]),
+        ["fio", "fio-hugepages", "fio-aa"]
+    );
+    assert_eq!(
+        report["omitted"][0]["why"],
+        "fio is not installed (apt install fio)"
+    );
+}
+
+#[test]
+fn the_table_has_no_escape_codes_and_no_progress_where_no_terminal_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = bench(
+        dir.path(),
+        JOB,
+        &["--rounds", "1", "--runtime", "0.05", "--compare", "mmap"],
+    );
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("ringfield") && text.contains("mmap") && text.contains("reads/s"));
+    assert!(!text.contains('\x1b'), "{text}");
+    assert!(
+        output.stderr.is_empty(),
+        "{:?}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_file_of_the_user_is_read_and_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("mine.bin");
+    fs::write(&file, vec![9; 8 << 20]).expect("written");
+    for job in [
+        "[j]\nrw=read\nbs=64k\niodepth=1\nruntime=1\n",
+        "[j]\nbs=1m\niodepth=4\nsize=4m\n",
+    ] {
+        let arguments = [
+            "--file",
+            "mine.bin",
+            "--rounds",
+            "1",
+            "--compare",
+            "pread",
+            "--json",
+        ];
+        let report = report(&bench(dir.path(), job, &arguments));
+        assert_eq!(names(&report["rows"]), ["ringfield", "pread"]);
+    }
+    assert_eq!(fs::read(&file).expect("still there"), vec![9; 8 << 20]);
+}
+
+#[test]
+fn our_own_profiles_are_understood() {
+    let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fio-profiles");
+    let Ok(profiles) = fs::read_dir(&profiles) else {
+        return println!("SKIPPED: no fio-profiles here");
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("empty"), "").expect("written");
+    for profile in profiles.flatten().map(|entry| entry.path()) {
+        // An empty file is refused only after the whole job was understood.
+        let job = fs::read_to_string(&profile).expect("text");
+        let output = bench(dir.path(), &job, &["--file", "empty"]);
+        let line = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            line.contains("empty has 0 B"),
+            "{}: {line}",
+            profile.display()
+        );
+    }
+}
