@@ -246,7 +246,7 @@ impl FieldShared {
     }
 
     /// Waits until a frame may be had: for a read in flight that nobody waits for, or for views to go (`pin_wait`).
-    fn make_room(
+    pub(crate) fn make_room(
         &self,
         exhausted: Exhausted,
         count: u32,
