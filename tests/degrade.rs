@@ -74,10 +74,8 @@ fn install_filter(program: &[libc::sock_filter]) {
         filter: program.as_ptr().cast_mut(),
     };
     // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
-    assert_eq!(
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
-        0
-    );
+    let rc = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(rc, 0);
     // SAFETY: the program outlives the call, which copies it.
     let rc = unsafe {
         libc::prctl(
@@ -297,10 +295,8 @@ fn without_huge_pages_the_pool_is_plain_and_the_report_says_so() {
     refuse_explicit_huge_pages();
     if part == "all" {
         // SAFETY: PR_SET_THP_DISABLE takes integers.
-        assert_eq!(
-            unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) },
-            0
-        );
+        let rc = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+        assert_eq!(rc, 0);
     }
     for huge in [HugePages::Auto, HugePages::Explicit, HugePages::Transparent] {
         let engine = small().huge_pages(huge).build().unwrap();
