@@ -4,6 +4,7 @@
 
 mod child;
 mod content;
+mod executor;
 mod process;
 
 use child::{Child, alone, skipped};
@@ -264,8 +265,7 @@ fn with_every_frame_pinned_a_read_fails_at_once_with_the_numbers() {
     assert_eq!(batch.wait(1), 1);
     assert_eq!(batch.next().unwrap().view().unwrap_err(), expected);
     let mut future = Box::pin(field.read_async(range.clone()));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let polled = std::future::Future::poll(future.as_mut(), &mut context);
+    let polled = executor::poll(future.as_mut(), std::task::Waker::noop());
     assert!(matches!(polled, std::task::Poll::Ready(Err(e)) if e == expected));
     assert_eq!(field.prefetch(std::slice::from_ref(&range)), 0);
     assert!(started.elapsed() < Duration::from_secs(1));

@@ -3,17 +3,16 @@
 
 mod child;
 mod content;
+mod executor;
 mod loop_device;
 
 use child::skipped;
 use content::{FieldFile, Random};
+use executor::block_on;
 use loop_device::LoopDevice;
 use ringfield::{BackendKind, Engine, Error, HugePages, OpenOptions};
-use std::future::Future;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
 const BACKENDS: [BackendKind; 2] = [BackendKind::Auto, BackendKind::Pread];
@@ -377,27 +376,6 @@ fn a_window_that_slides_over_several_fields_gives_each_result_once_with_its_tag(
         }
         assert_eq!(batch.pending(), 0);
         assert!(seen.iter().all(|&times| times == 1));
-    }
-}
-
-/// Unparks the thread that made it.
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
 
