@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const CAPACITY_MAX: usize = 1 << 20;
+/// With fewer reads in flight than this the thread looks before it sleeps,
+const SPIN_DEPTH: u32 = 8;
+/// for this long, in nanoseconds.
+const SPIN_NS: u64 = 30_000;
 const NO_OP: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -350,6 +354,10 @@ impl Batch {
         };
         if let Some(ring) = ring {
             ring.set_batch_want(want);
+        }
+        if want > 0 && self.in_flight < SPIN_DEPTH {
+            let group = &self.group;
+            self.core.spin.spin(SPIN_NS, || group.count() >= want);
         }
         self.group.take(&mut self.notified, want, timeout);
         if let Some(ring) = ring {

@@ -31,16 +31,15 @@ pub enum Poll {
     IoPoll,
 }
 
-/// Whether waiting callers look a while before they sleep.
+/// Whether a thread that waits looks a while before it sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Spin {
-    /// Sleep at once. The default.
+    /// Sleep at once. The default: on a machine of few processors looking takes the time of the thread that is waited for.
     #[default]
     Off,
-    /// Look this many times first (about 10 to 40 ns each). Saves a wake-up (5 to 20 µs) where processors are idle; costs
-    /// latency of others where they are not.
-    Looks(u32),
+    /// Look for at most 50 µs, at low depth, and only while fewer threads are runnable than there are processors.
+    Auto,
 }
 
 /// An engine's fixed choices.
@@ -56,7 +55,7 @@ pub(crate) struct Config {
     pub(crate) sqpoll_idle_ms: Option<u32>,
     pub(crate) iopoll: bool,
     pub(crate) huge_pages: HugePages,
-    pub(crate) spins: u32,
+    pub(crate) spin: bool,
     pub(crate) cpus: Vec<usize>,
     pub(crate) backend: BackendKind,
     pub(crate) inline_reads: bool,
@@ -84,7 +83,7 @@ impl EngineBuilder {
                 sqpoll_idle_ms: None,
                 iopoll: false,
                 huge_pages: HugePages::Auto,
-                spins: 0,
+                spin: false,
                 cpus: Vec::new(),
                 backend: BackendKind::Auto,
                 inline_reads: true,
@@ -167,12 +166,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Whether waiting callers look a while before they sleep. Default: [`Spin::Off`].
+    /// Whether threads that wait, callers and submission loops, look a while before they sleep. Default: [`Spin::Off`].
     pub fn spin(mut self, spin: Spin) -> Self {
-        self.config.spins = match spin {
-            Spin::Off => 0,
-            Spin::Looks(looks) => looks,
-        };
+        self.config.spin = spin == Spin::Auto;
         self
     }
 

@@ -42,6 +42,9 @@ impl Pinned {
     }
 }
 
+/// A caller looks this long before it sleeps, in nanoseconds: about one read of a fast device.
+const SPIN_NS: u64 = 50_000;
+
 /// A read that found its field's prefetch cancelled under it starts again this often.
 pub(crate) const RESTARTS_MAX: u32 = 8;
 
@@ -329,7 +332,8 @@ impl FieldShared {
                 std::hint::spin_loop();
                 continue;
             }
-            if !pool.ops.block(op, timeout, self.core.spins()) {
+            self.core.spin.spin(SPIN_NS, || pool.ops.is_done(op));
+            if !pool.ops.block(op, timeout) {
                 pool.ops.abandon(op);
                 return Ok(false);
             }

@@ -7,6 +7,7 @@ use crate::ring::grant::Grant;
 use crate::ring::lane::Slots;
 use crate::ring::pread::{self, Pread};
 use crate::ring::shared::{Control, Shared};
+use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, Step, SubmissionLoop};
 use crate::ring::sys;
 use crate::ring::uring::{Uring, UringConfig};
@@ -41,6 +42,7 @@ pub(crate) struct RingConfig {
     /// Arena memory that belongs to no frame, for probing reads.
     pub(crate) scratch: *mut u8,
     pub(crate) scratch_bytes: u32,
+    pub(crate) spin: Arc<SpinGate>,
     pub(crate) submission: LoopConfig,
 }
 
@@ -197,6 +199,7 @@ fn serve<F: FnMut(Event)>(
                         shared.clone(),
                         uring,
                         config.submission,
+                        config.spin.clone(),
                         on_event,
                     ));
                 }
@@ -237,6 +240,7 @@ fn serve<F: FnMut(Event)>(
                     shared.clone(),
                     pread,
                     config.submission,
+                    config.spin.clone(),
                     on_event,
                 ));
             }

@@ -17,6 +17,7 @@ pub(crate) mod lane;
 #[cfg(not(loom))]
 pub(crate) mod pread;
 pub(crate) mod shared;
+pub(crate) mod spin;
 pub(crate) mod submission_loop;
 pub(crate) mod sys;
 pub(crate) mod telemetry;

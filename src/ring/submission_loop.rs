@@ -11,6 +11,7 @@ use crate::ring::fault::Fault;
 use crate::ring::fifo::{Fifo, Links};
 use crate::ring::lane::{Lane, Slot};
 use crate::ring::shared::{Control, Shared};
+use crate::ring::spin::SpinGate;
 use crate::ring::telemetry::add;
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -67,6 +68,10 @@ const BATCH_COMPLETIONS: u32 = 8;
 /// For at most this long, in microseconds; then one is enough. Also what a single read that arrives in such a sleep may
 /// have to wait before it is handed over.
 const BATCH_WAIT_US: u32 = 100;
+/// With fewer reads in flight than this the loop looks for more before it sleeps: the device is about to run dry.
+const SPIN_DEPTH: u32 = 8;
+/// For this long, in nanoseconds.
+const SPIN_NS: u64 = 15_000;
 /// A transient error is tried this often.
 const ATTEMPTS_MAX: u32 = 10;
 /// First pause before trying again, in nanoseconds; doubles each time.
@@ -130,6 +135,9 @@ pub(crate) struct SubmissionLoop<B, F> {
     backend: B,
     on_event: F,
     config: LoopConfig,
+    spin: Arc<SpinGate>,
+    /// The last round completed demand reads.
+    delivered: bool,
     demand: Fifo,
     prefetch: Fifo,
     links: Links,
@@ -165,6 +173,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         shared: Arc<Shared>,
         backend: B,
         config: LoopConfig,
+        spin: Arc<SpinGate>,
         on_event: F,
     ) -> SubmissionLoop<B, F> {
         let depth = config.depth;
@@ -173,6 +182,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             backend,
             on_event,
             config,
+            spin,
+            delivered: false,
             demand: Fifo::new(DEMAND_QUEUE),
             prefetch: Fifo::new(PREFETCH_QUEUE),
             links: Links::new(slots),
@@ -580,6 +591,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         if !may_sleep || stopped {
             return Wait::No;
         }
+        // Whoever was answered may ask for more at once.
+        let expectant = self.delivered && self.in_flight() < SPIN_DEPTH && self.staged == 0;
+        if expectant && self.spin.spin(SPIN_NS, || self.shared.has_work()) {
+            return Wait::No;
+        }
         self.shared.wake.announce_park();
         if self.shared.has_work() {
             self.shared.wake.unpark();
@@ -638,7 +654,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let mut completions = std::mem::take(&mut self.completions);
         self.backend
             .reap(&mut |completion| completions.push(completion));
-        if !completions.is_empty() {
+        self.delivered = !completions.is_empty();
+        if self.delivered {
             self.now_ns = self.backend.now_ns();
             for completion in completions.drain(..) {
                 self.settle(completion);
