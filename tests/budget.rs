@@ -87,7 +87,7 @@ fn reading_a_file_eight_times_the_budget_takes_no_memory_beyond_it() {
 #[test]
 fn a_budget_too_small_names_the_minimum_and_the_minimum_works() {
     for page in [4u64 << 10, 64 << 10, 4 << 20] {
-        for depth in [1, 32, 512] {
+        for depth in [1, 32, 4096] {
             let small = |budget| {
                 Engine::builder()
                     .page_size(page)
