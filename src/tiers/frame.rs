@@ -196,9 +196,14 @@ impl Frame {
         self.state.fetch_and(!REFERENCED, Ordering::Relaxed);
     }
 
-    /// Clears flags; returns which of them were set.
-    pub(crate) fn clear(&self, flags: u64) -> u64 {
-        self.state.fetch_and(!flags, Ordering::Relaxed) & flags
+    /// Clears flags; returns the state before.
+    pub(crate) fn clear(&self, flags: u64) -> State {
+        State(self.state.fetch_and(!flags, Ordering::Relaxed))
+    }
+
+    /// Sets flags of a frame that the caller has pinned; returns the state before.
+    pub(crate) fn set(&self, flags: u64) -> State {
+        State(self.state.fetch_or(flags, Ordering::Relaxed))
     }
 
     /// Takes an unpinned frame in `phase` that carries none of the flags in `keep` for this thread. Returns the state

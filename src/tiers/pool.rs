@@ -136,11 +136,14 @@ impl Pool {
 
     // ---- in ---------------------------------------------------------------------------------------------------------
 
-    /// Pins a resident page. The fast path: no lock, no allocation.
+    /// Pins a resident page; also says whether it was read ahead and this is its first use. The fast path: no lock, no
+    /// allocation.
     #[inline]
-    pub(crate) fn hit(&self, key: Key) -> Option<u32> {
+    pub(crate) fn hit(&self, key: Key) -> Option<(u32, bool)> {
         match self.lookup(key) {
-            Lookup::Pinned(index, state) => Some(self.used(index, state)),
+            Lookup::Pinned(index, state) => {
+                Some((self.used(index, state), state.has(PREFETCHED | PLANNED)))
+            }
             Lookup::Unclear | Lookup::Absent => None,
         }
     }
@@ -166,9 +169,11 @@ impl Pool {
     #[inline(never)]
     fn first_use(&self, index: u32, state: State) {
         let was = self.frame(index).clear(PREFETCHED | PLANNED);
-        if was & (PREFETCHED | PLANNED) != 0 {
+        if was.has(PREFETCHED | PLANNED) {
             self.speculative
                 .fetch_sub(self.span(index), Ordering::Relaxed);
+        }
+        if was.has(PREFETCHED) {
             let counter = if state.phase() == Phase::Loading {
                 &self.counters.prefetch_late
             } else {
@@ -188,12 +193,16 @@ impl Pool {
             Lookup::Pinned(index, state) if demand => {
                 return Ok(Claim::Hit(self.used(index, state)));
             }
-            Lookup::Pinned(index, _) => {
+            Lookup::Pinned(index, state) => {
+                let room = purpose != Purpose::Planned || self.protect(index, state);
                 self.unpin(index);
-                return Ok(Claim::Hit(index));
+                return match room {
+                    true => Ok(Claim::Hit(index)),
+                    false => Err(Exhausted { in_flight: None }),
+                };
             }
             Lookup::Unclear => {
-                if let Some(found) = self.find_in(&self.table.bucket(key), key, demand) {
+                if let Some(found) = self.find_in(&self.table.bucket(key), key, purpose) {
                     return Ok(found);
                 }
             }
@@ -202,7 +211,7 @@ impl Pool {
         }
         let index = self.allocate(span, purpose)?;
         let bucket = self.table.bucket(key);
-        if let Some(found) = self.find_in(&bucket, key, demand) {
+        if let Some(found) = self.find_in(&bucket, key, purpose) {
             drop(bucket);
             // Somebody was faster; the frame was never seen by anyone.
             self.free_claimed(index, span);
@@ -224,8 +233,28 @@ impl Pool {
         Ok(Claim::Owner(index))
     }
 
-    /// The page's frame as the chain has it; pinned where `pin`.
-    fn find_in(&self, bucket: &Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
+    /// Makes a pinned page, there or on its way, part of the plan. False where as many are as may be.
+    fn protect(&self, index: u32, state: State) -> bool {
+        let span = self.span(index);
+        if !state.has(PREFETCHED | PLANNED) && self.room_ahead() < span {
+            return false;
+        }
+        // Counted first: whoever takes the flag away may do so at once.
+        self.speculative.fetch_add(span, Ordering::Relaxed);
+        if self.frame(index).set(PLANNED).has(PREFETCHED | PLANNED) {
+            self.speculative.fetch_sub(span, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Frames that may still be given to pages nobody has asked for: three quarters of all, less those that have.
+    pub(crate) fn room_ahead(&self) -> u32 {
+        let room = self.frame_count() - self.frame_count() / 4;
+        room.saturating_sub(self.speculative.load(Ordering::Relaxed))
+    }
+
+    /// The page's frame as the chain has it; pinned on demand.
+    fn find_in(&self, bucket: &Bucket<'_>, key: Key, purpose: Purpose) -> Option<Claim> {
         let present = |state: State| match state.phase() {
             Phase::Loading | Phase::Failed => true,
             Phase::Resident => !state.is_stale(),
@@ -233,7 +262,7 @@ impl Pool {
         };
         let index = bucket.find(&self.frames, key, |frame| present(frame.state()))?;
         let frame = self.frame(index);
-        if !pin {
+        if purpose == Purpose::Prefetch {
             return Some(Claim::Hit(index));
         }
         let state = frame.pin();
@@ -243,6 +272,14 @@ impl Pool {
             // it down takes the lock that is held here.
             let _ = frame.unpin();
             return None;
+        }
+        if purpose == Purpose::Planned {
+            // Read ahead for something else; what somebody is waiting for now needs no protection.
+            if state.has(PREFETCHED) {
+                self.protect(index, state);
+            }
+            let _ = frame.unpin();
+            return Some(Claim::Hit(index));
         }
         frame.reference(state);
         if state.has(PREFETCHED | PLANNED) {
@@ -365,6 +402,8 @@ impl Pool {
         }
         if state.has(PREFETCHED | PLANNED) {
             self.speculative.fetch_sub(span, Ordering::Relaxed);
+        }
+        if state.has(PREFETCHED) {
             self.counters.prefetch_wasted.fetch_add(1, Relaxed);
         }
         if state.is_resident() {
@@ -396,11 +435,8 @@ impl Pool {
 
     /// Claims `span` adjacent frames; all but the first are members.
     fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
-        if purpose != Purpose::Demand {
-            let room = self.frame_count() - self.frame_count() / 4;
-            if self.speculative.load(Ordering::Relaxed) + span > room {
-                return Err(Exhausted { in_flight: None });
-            }
+        if purpose != Purpose::Demand && self.room_ahead() < span {
+            return Err(Exhausted { in_flight: None });
         }
         let mut allocation = lock(&self.allocation);
         let spare_first = match purpose {
@@ -538,10 +574,19 @@ impl Pool {
 
     /// Planned pages are protected no longer.
     pub(crate) fn unprotect_planned(&self) {
-        for frame in &self.frames {
-            if frame.state().has(PLANNED) {
-                frame.clear(PLANNED);
+        for index in 0..self.frame_count() {
+            let frame = self.frame(index);
+            if !frame.state().has(PLANNED) {
+                continue;
             }
+            // Pinned, so that it stays the unit it is.
+            frame.pin();
+            let was = frame.clear(PLANNED);
+            if was.has(PLANNED) && !was.has(PREFETCHED) {
+                self.speculative
+                    .fetch_sub(self.span(index), Ordering::Relaxed);
+            }
+            self.unpin(index);
         }
     }
 
