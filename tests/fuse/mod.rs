@@ -71,7 +71,7 @@ impl Fuse {
     fn answer(&mut self) -> String {
         let mut line = String::new();
         while self.answers.read_line(&mut line).unwrap_or(0) > 0 {
-            if let Some((_, answer)) = line.trim().split_once("fuse: ") {
+            if let Some((_, answer)) = line.trim_end_matches('\n').split_once("fuse: ") {
                 return answer.into();
             }
             line.clear();
@@ -92,6 +92,15 @@ impl Fuse {
     /// Answers what is held, and all later reads at once.
     pub(crate) fn release(&mut self) {
         self.ask("release");
+    }
+
+    /// The offsets of all reads so far, in the order of their arrival; the engine's probe is none.
+    pub(crate) fn reads(&mut self) -> Vec<u64> {
+        let offsets = self.ask("reads");
+        offsets
+            .split_whitespace()
+            .map(|offset| offset.parse().unwrap())
+            .collect()
     }
 
     /// Waits until `count` reads are held.
@@ -170,6 +179,8 @@ fn mount(dir: &str) -> std::io::Result<File> {
 struct Held {
     released: bool,
     reads: Vec<(u64, Vec<u8>)>,
+    /// Offsets of all reads.
+    log: Vec<String>,
 }
 
 fn reply(device: &File, unique: u64, result: Result<&[u8], i32>) {
@@ -197,7 +208,10 @@ fn serve(device: File) {
                         reply(&device, unique, Ok(&bytes));
                     }
                 }
-                println!("\nfuse: {}", held.reads.len());
+                match &*command {
+                    "reads" => println!("\nfuse: {}", held.log.join(" ")),
+                    _ => println!("\nfuse: {}", held.reads.len()),
+                }
             }
             // The test is gone.
             std::process::exit(0);
@@ -275,6 +289,9 @@ fn serve(device: File) {
                 let mut end = (offset + bytes).min(size);
                 if behaviour == Behaviour::Short {
                     end = end.min(offset + (8 << 10) + 512);
+                }
+                if !probe {
+                    held.lock().unwrap().log.push(offset.to_string());
                 }
                 let bytes = content::bytes(SEED, offset.min(end), end);
                 if behaviour == Behaviour::BadOdd
