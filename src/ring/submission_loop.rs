@@ -54,8 +54,8 @@ const DEMAND_QUEUE: u32 = 0;
 const PREFETCH_QUEUE: u32 = 1;
 /// Prefetch reads are no larger than this while demand is active, in bytes: the device serves first come, first served.
 const PREFETCH_PIECE_BYTES: u32 = 64 << 10;
-/// And no more of their bytes are in flight.
-const PREFETCH_BYTES_IN_FLIGHT: u64 = 64 << 10;
+/// And no more of their bytes are handed over right behind a demand read; between demand reads, one prefetch at a time.
+const PREFETCH_BYTES_BEHIND_DEMAND: u64 = 192 << 10;
 /// Nor more reads.
 const PREFETCH_READS_IN_FLIGHT: u32 = 8;
 /// Demand counts as active this long after its last read, in nanoseconds.
@@ -409,28 +409,35 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
     }
 
     fn issue(&mut self) {
+        let mut demanded = false;
         while !self.demand.is_empty() && !self.idle.is_empty() {
             self.issue_piece(Lane::Demand, self.config.io_bytes_max);
+            demanded = true;
             if self.staged == BATCH_SUBMISSIONS && !self.demand.is_empty() {
                 self.hand_over(Wait::No);
             }
         }
-        if self.demand.is_empty() {
-            let active = self.demand_active();
-            let limit = if active {
-                PREFETCH_PIECE_BYTES
-            } else {
-                self.config.io_bytes_max
-            };
+        if !self.demand.is_empty() {
+            return;
+        }
+        if !self.demand_active() {
             while !self.prefetch.is_empty() && !self.idle.is_empty() {
-                if active
-                    && (self.prefetch_bytes >= PREFETCH_BYTES_IN_FLIGHT
-                        || self.prefetch_reads >= PREFETCH_READS_IN_FLIGHT)
-                {
-                    break;
-                }
-                self.issue_piece(Lane::Prefetch, limit);
+                self.issue_piece(Lane::Prefetch, self.config.io_bytes_max);
             }
+            return;
+        }
+        // What follows a demand read into the device does not delay it; what is there when the next one comes does.
+        let bytes_max = if demanded {
+            PREFETCH_BYTES_BEHIND_DEMAND
+        } else {
+            1
+        };
+        while !self.prefetch.is_empty()
+            && !self.idle.is_empty()
+            && self.prefetch_bytes < bytes_max
+            && self.prefetch_reads < PREFETCH_READS_IN_FLIGHT
+        {
+            self.issue_piece(Lane::Prefetch, PREFETCH_PIECE_BYTES);
         }
     }
 
