@@ -30,6 +30,9 @@ const REFERENCED: u64 = 1 << 40;
 pub(crate) const PREFETCHED: u64 = 1 << 41;
 /// Part of a declared plan and not asked for yet: the last to be evicted.
 pub(crate) const PLANNED: u64 = 1 << 42;
+/// Takes room of what may be read ahead, and is not given up for more of that. A plan carries it always; a page read
+/// ahead loses it when the plan it belonged to is replaced, or when a plan needs the room.
+pub(crate) const AHEAD: u64 = 1 << 44;
 /// A newer version of the page has been published.
 const STALE: u64 = 1 << 43;
 const PHASE_SHIFT: u32 = 56;

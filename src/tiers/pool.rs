@@ -2,7 +2,7 @@
 
 use super::arena::Arena;
 use super::eviction::{Clock, EvictionPolicy};
-use super::frame::{Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
+use super::frame::{AHEAD, Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
 use super::table::{Bucket, Lookup, PageTable};
 use super::wait::{BatchWakes, Ops};
 use crate::ring::fault::Fault;
@@ -23,7 +23,7 @@ pub(crate) struct Pool {
     allocation: Mutex<Allocation>,
     policy: Clock,
     pub(crate) frame_bytes: u64,
-    /// Frames that hold, or will hold, pages nobody has asked for yet.
+    /// Frames of units that carry `AHEAD`.
     speculative: AtomicU32,
     pub(crate) counters: PoolCounters,
 }
@@ -142,7 +142,7 @@ impl Pool {
     pub(crate) fn hit(&self, key: Key) -> Option<(u32, bool)> {
         match self.lookup(key) {
             Lookup::Pinned(index, state) => {
-                Some((self.used(index, state), state.has(PREFETCHED | PLANNED)))
+                Some((self.used(index, state), state.has(PREFETCHED | AHEAD)))
             }
             Lookup::Unclear | Lookup::Absent => None,
         }
@@ -159,7 +159,7 @@ impl Pool {
     fn used(&self, index: u32, state: State) -> u32 {
         let frame = &self.frames[index as usize];
         frame.reference(state);
-        if state.has(PREFETCHED | PLANNED) {
+        if state.has(PREFETCHED | AHEAD) {
             self.first_use(index, state);
         }
         index
@@ -168,8 +168,8 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn first_use(&self, index: u32, state: State) {
-        let was = self.frame(index).clear(PREFETCHED | PLANNED);
-        if was.has(PREFETCHED | PLANNED) {
+        let was = self.frame(index).clear(PREFETCHED | PLANNED | AHEAD);
+        if was.has(AHEAD) {
             self.speculative
                 .fetch_sub(self.span(index), Ordering::Relaxed);
         }
@@ -194,7 +194,11 @@ impl Pool {
                 return Ok(Claim::Hit(self.used(index, state)));
             }
             Lookup::Pinned(index, state) => {
-                let room = purpose != Purpose::Planned || self.protect(index, state);
+                let planned = purpose == Purpose::Planned;
+                let room = !planned || state.has(AHEAD) || self.make_room_ahead(self.span(index));
+                if planned && room {
+                    self.protect(index);
+                }
                 self.unpin(index);
                 return match room {
                     true => Ok(Claim::Hit(index)),
@@ -222,8 +226,8 @@ impl Pool {
         self.detail(index).span.store(span, Ordering::Relaxed);
         let flags = match purpose {
             Purpose::Demand => 0,
-            Purpose::Prefetch => PREFETCHED,
-            Purpose::Planned => PREFETCHED | PLANNED,
+            Purpose::Prefetch => PREFETCHED | AHEAD,
+            Purpose::Planned => PREFETCHED | PLANNED | AHEAD,
         };
         frame.start_loading(demand, flags);
         if !demand {
@@ -233,18 +237,14 @@ impl Pool {
         Ok(Claim::Owner(index))
     }
 
-    /// Makes a pinned page, there or on its way, part of the plan. False where as many are as may be.
-    fn protect(&self, index: u32, state: State) -> bool {
+    /// Makes a pinned page, there or on its way, part of the plan.
+    fn protect(&self, index: u32) {
         let span = self.span(index);
-        if !state.has(PREFETCHED | PLANNED) && self.room_ahead() < span {
-            return false;
-        }
         // Counted first: whoever takes the flag away may do so at once.
         self.speculative.fetch_add(span, Ordering::Relaxed);
-        if self.frame(index).set(PLANNED).has(PREFETCHED | PLANNED) {
+        if self.frame(index).set(PLANNED | AHEAD).has(AHEAD) {
             self.speculative.fetch_sub(span, Ordering::Relaxed);
         }
-        true
     }
 
     /// Frames that may still be given to pages nobody has asked for: three quarters of all, less those that have.
@@ -275,14 +275,15 @@ impl Pool {
         }
         if purpose == Purpose::Planned {
             // Read ahead for something else; what somebody is waiting for now needs no protection.
-            if state.has(PREFETCHED) {
-                self.protect(index, state);
+            let room = || state.has(AHEAD) || self.room_ahead() >= self.span(index);
+            if state.has(PREFETCHED) && room() {
+                self.protect(index);
             }
             let _ = frame.unpin();
             return Some(Claim::Hit(index));
         }
         frame.reference(state);
-        if state.has(PREFETCHED | PLANNED) {
+        if state.has(PREFETCHED | AHEAD) {
             self.first_use(index, state);
         }
         Some(if state.phase() == Phase::Resident {
@@ -400,7 +401,7 @@ impl Pool {
         for member in 1..span {
             self.frame(index + member).unset_member();
         }
-        if state.has(PREFETCHED | PLANNED) {
+        if state.has(AHEAD) {
             self.speculative.fetch_sub(span, Ordering::Relaxed);
         }
         if state.has(PREFETCHED) {
@@ -435,14 +436,19 @@ impl Pool {
 
     /// Claims `span` adjacent frames; all but the first are members.
     fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
-        if purpose != Purpose::Demand && self.room_ahead() < span {
+        let room = match purpose {
+            Purpose::Demand => true,
+            Purpose::Prefetch => self.room_ahead() >= span,
+            Purpose::Planned => self.make_room_ahead(span),
+        };
+        if !room {
             return Err(Exhausted { in_flight: None });
         }
         let mut allocation = lock(&self.allocation);
         let spare_first = match purpose {
             Purpose::Demand => PLANNED,
             // What was read ahead is not given up for more of the same.
-            Purpose::Prefetch | Purpose::Planned => PLANNED | PREFETCHED,
+            Purpose::Prefetch | Purpose::Planned => AHEAD,
         };
         let found = if span == 1 {
             self.allocate_one(&mut allocation, spare_first).or_else(|| {
@@ -572,17 +578,29 @@ impl Pool {
         })
     }
 
+    /// Room for a plan: what was read ahead on a guess gives its own.
+    fn make_room_ahead(&self, span: u32) -> bool {
+        if self.room_ahead() < span {
+            self.release_ahead(|state| !state.has(PLANNED));
+        }
+        self.room_ahead() >= span
+    }
+
     /// Planned pages are protected no longer.
     pub(crate) fn unprotect_planned(&self) {
+        self.release_ahead(|state| state.has(PLANNED));
+    }
+
+    /// Makes units that were read ahead pages like any other.
+    fn release_ahead(&self, which: impl Fn(State) -> bool) {
         for index in 0..self.frame_count() {
             let frame = self.frame(index);
-            if !frame.state().has(PLANNED) {
+            let state = frame.state();
+            if !state.has(AHEAD) || !which(state) {
                 continue;
             }
             // Pinned, so that it stays the unit it is.
-            frame.pin();
-            let was = frame.clear(PLANNED);
-            if was.has(PLANNED) && !was.has(PREFETCHED) {
+            if which(frame.pin()) && frame.clear(PLANNED | AHEAD).has(AHEAD) {
                 self.speculative
                     .fetch_sub(self.span(index), Ordering::Relaxed);
             }
