@@ -130,6 +130,25 @@ fn planned_pages_outlast_any_flood_until_they_have_been_read() {
 }
 
 #[test]
+fn a_plan_outranks_what_was_read_ahead_on_a_guess() {
+    let file = FieldFile::new(12 << 20);
+    let engine = builder().build().unwrap();
+    let field = engine.open(&file.path).unwrap();
+    let all = 0..file.len;
+    let guessed = field.prefetch(std::slice::from_ref(&all)) as u64;
+    assert_eq!(guessed, engine.frames() - engine.frames() / 4);
+    settle(&engine);
+    // A guess does not push out a guess.
+    assert_eq!(
+        field.prefetch(std::slice::from_ref(&(400 * PAGE..500 * PAGE))),
+        0
+    );
+    let plan = engine.plan(&[field.at(500 * PAGE..580 * PAGE)]);
+    assert_eq!((plan.queued(), plan.is_queued()), (80, true));
+    assert_eq!(read_in_turn(&file, &field, 500..580), 0);
+}
+
+#[test]
 fn a_demand_read_gets_its_room_even_when_all_is_planned() {
     let file = FieldFile::new(12 << 20);
     let engine = builder().build().unwrap();
