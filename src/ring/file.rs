@@ -147,6 +147,30 @@ impl OpenFile {
         })
     }
 
+    /// A file of a simulated disk: `file` has its identity, the disk its content.
+    #[cfg(all(feature = "sim", not(loom)))]
+    pub(crate) fn simulated(
+        file: File,
+        path: &Path,
+        align: u32,
+        device: u64,
+    ) -> io::Result<OpenFile> {
+        let metadata = file.metadata()?;
+        Ok(OpenFile {
+            identity: Identity::of(&metadata, metadata.len()),
+            path: path.to_path_buf(),
+            file,
+            align,
+            direct: align > 1,
+            why_buffered: if align > 1 {
+                ""
+            } else {
+                "the simulated disk says so"
+            },
+            device,
+        })
+    }
+
     /// The descriptor reads go to.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
