@@ -38,7 +38,7 @@ fn main() {
     };
     let file = TestFile::new(FILE_BYTES);
     println!(
-        "# file {FILE_BYTES} bytes, limit {LIMIT_BYTES} bytes, pool three quarters of it, transparent huge pages"
+        "# file {FILE_BYTES} bytes, limit {LIMIT_BYTES} bytes, pool 15/16 of it, transparent huge pages"
     );
     let modes = [
         "4k-faults",
@@ -126,7 +126,7 @@ fn measure(mode: &str, path: &Path) -> Sample {
         }
         kind => {
             let engine = Engine::builder()
-                .dram_budget(LIMIT_BYTES * 3 / 4)
+                .dram_budget(LIMIT_BYTES * 15 / 16)
                 .page_size(block.min(64 << 10))
                 .queue_depth(64)
                 .huge_pages(HugePages::Transparent)

@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const CAPACITY_MAX: usize = 1 << 20;
+/// With fewer reads in flight than this the thread looks before it sleeps,
+const SPIN_DEPTH: u32 = 8;
+/// for this long, in nanoseconds.
+const SPIN_NS: u64 = 30_000;
 const NO_OP: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,11 +189,13 @@ impl Batch {
 
     /// Hands everything staged to the devices, one submission for each.
     pub fn flush(&mut self) {
-        if self.staged.is_empty() {
-            return;
-        }
+        self.start_staged(false, &mut None);
+    }
+
+    /// Starts what is staged, as far as there is room. Where the host `keeps` its results, they make none.
+    fn start_staged(&mut self, keeps: bool, give_up_ns: &mut Option<u64>) {
         while let Some(&index) = self.staged.front() {
-            if !self.start(index) {
+            if !self.start(index, keeps, give_up_ns) {
                 break;
             }
             self.staged.pop_front();
@@ -200,7 +206,9 @@ impl Batch {
     }
 
     /// Claims the pages of an entry. False where that must wait for results to be taken.
-    fn start(&mut self, index: u32) -> bool {
+    fn start(&mut self, index: u32, keeps: bool, give_up_ns: &mut Option<u64>) -> bool {
+        // Otherwise own reads in flight, or results that are taken, make room.
+        let alone = self.in_flight == 0 && (keeps || self.ready.is_empty());
         let entry = &mut self.entries[index as usize];
         if entry.count == 0 {
             entry.stage = Stage::Ready;
@@ -220,7 +228,7 @@ impl Batch {
             }
         };
         let Some(op) = self.core.pool.ops.acquire(Notify::Thread) else {
-            if self.in_flight > 0 || !self.ready.is_empty() {
+            if !alone {
                 return false;
             }
             entry.error = Some(self.core.busy());
@@ -228,37 +236,40 @@ impl Batch {
             self.ready.push_back(index);
             return true;
         };
-        match field.try_claim(entry.first, entry.count, &mut self.chains[at].1) {
-            Ok(pinned) => {
-                entry.pinned = pinned;
-                entry.op = op;
-                entry.stage = Stage::InFlight;
-                entry.submitted_ns = if self.core.config.read_deadline.is_some() {
-                    sys::now_ns()
-                } else {
-                    0
-                };
-                self.in_flight += 1;
-                self.advance(index);
-                true
-            }
-            Err(exhausted) => {
-                self.core.pool.ops.release(op);
-                // Own reads in flight, or results not taken, will make room; so will a prefetch in flight.
-                if self.in_flight > 0 || !self.ready.is_empty() {
-                    return false;
+        loop {
+            match field.try_claim(entry.first, entry.count, &mut self.chains[at].1) {
+                Ok(pinned) => {
+                    entry.pinned = pinned;
+                    break;
                 }
-                if let Some(frame) = exhausted.in_flight {
-                    if field.wait_for_frame(frame).is_ok() {
-                        return self.start(index);
+                Err(exhausted) => {
+                    let room = match alone {
+                        true => field.make_room(exhausted, entry.count, give_up_ns),
+                        false => {
+                            self.core.pool.ops.release(op);
+                            return false;
+                        }
+                    };
+                    if let Err(e) = room {
+                        self.core.pool.ops.release(op);
+                        entry.error = Some(e);
+                        entry.stage = Stage::Ready;
+                        self.ready.push_back(index);
+                        return true;
                     }
                 }
-                entry.error = Some(field.pool_pinned(entry.count));
-                entry.stage = Stage::Ready;
-                self.ready.push_back(index);
-                true
             }
         }
+        entry.op = op;
+        entry.stage = Stage::InFlight;
+        entry.submitted_ns = if self.core.config.read_deadline.is_some() {
+            sys::now_ns()
+        } else {
+            0
+        };
+        self.in_flight += 1;
+        self.advance(index);
+        true
     }
 
     /// Looks at the loading units of an entry, the last one first, and waits for the first that is not done.
@@ -343,6 +354,10 @@ impl Batch {
         };
         if let Some(ring) = ring {
             ring.set_batch_want(want);
+        }
+        if want > 0 && self.in_flight < SPIN_DEPTH {
+            let group = &self.group;
+            self.core.spin.spin(SPIN_NS, || group.count() >= want);
         }
         self.group.take(&mut self.notified, want, timeout);
         if let Some(ring) = ring {
@@ -452,20 +467,11 @@ impl Batch {
                 return Err(e);
             }
         }
-        self.flush();
+        let mut give_up_ns = None;
+        self.start_staged(true, &mut give_up_ns);
         while self.in_flight > 0 || !self.staged.is_empty() {
-            let before = (self.in_flight, self.staged.len());
             self.collect(self.in_flight);
-            self.flush();
-            if self.in_flight == 0 && before == (0, self.staged.len()) {
-                // No read will end and make room: the views of this batch itself pin the pool.
-                for index in std::mem::take(&mut self.staged) {
-                    let entry = &mut self.entries[index as usize];
-                    entry.error = Some(field.shared.pool_pinned(entry.count));
-                    entry.stage = Stage::Ready;
-                    self.ready.push_back(index);
-                }
-            }
+            self.start_staged(true, &mut give_up_ns);
         }
         self.core.feed_plan();
         let failed = self.entries[..ranges.len()]

@@ -18,6 +18,8 @@ const PAGE_BYTES_MAX: u64 = 4 << 20;
 const FRAMES_MIN: u64 = 8;
 const FRAMES_MAX: u64 = u32::MAX as u64 / 2;
 const DEPTH_MAX: u32 = 4096;
+/// Metadata for fields beside the first device's, where the host names no `metadata_budget`, in bytes.
+const FIELDS_BYTES_MIN: u64 = 64 << 10;
 
 /// How completions are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,16 +33,15 @@ pub enum Poll {
     IoPoll,
 }
 
-/// Whether waiting callers look a while before they sleep.
+/// Whether a thread that waits looks a while before it sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Spin {
-    /// Sleep at once. The default.
+    /// Sleep at once. The default: on a machine of few processors looking takes the time of the thread that is waited for.
     #[default]
     Off,
-    /// Look this many times first (about 10 to 40 ns each). Saves a wake-up (5 to 20 µs) where processors are idle; costs
-    /// latency of others where they are not.
-    Looks(u32),
+    /// Look for at most 50 µs, at low depth, and only while fewer threads are runnable than there are processors.
+    Auto,
 }
 
 /// An engine's fixed choices.
@@ -56,7 +57,7 @@ pub(crate) struct Config {
     pub(crate) sqpoll_idle_ms: Option<u32>,
     pub(crate) iopoll: bool,
     pub(crate) huge_pages: HugePages,
-    pub(crate) spins: u32,
+    pub(crate) spin: bool,
     pub(crate) cpus: Vec<usize>,
     pub(crate) backend: BackendKind,
     pub(crate) inline_reads: bool,
@@ -84,7 +85,7 @@ impl EngineBuilder {
                 sqpoll_idle_ms: None,
                 iopoll: false,
                 huge_pages: HugePages::Auto,
-                spins: 0,
+                spin: false,
                 cpus: Vec::new(),
                 backend: BackendKind::Auto,
                 inline_reads: true,
@@ -117,7 +118,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Part of the budget kept for open fields and devices, in bytes. Default: 1/64 of the budget, at least 1 MiB.
+    /// Part of the budget kept for open fields and devices, in bytes. Default: 1/64 of the budget, at least 1 MiB, and
+    /// enough for one device and a few hundred fields.
     pub fn metadata_budget(mut self, bytes: u64) -> Self {
         self.config.metadata_budget = Some(bytes);
         self
@@ -167,12 +169,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Whether waiting callers look a while before they sleep. Default: [`Spin::Off`].
+    /// Whether threads that wait, callers and submission loops, look a while before they sleep. Default: [`Spin::Off`].
     pub fn spin(mut self, spin: Spin) -> Self {
-        self.config.spins = match spin {
-            Spin::Off => 0,
-            Spin::Looks(looks) => looks,
-        };
+        self.config.spin = spin == Spin::Auto;
         self
     }
 
@@ -291,50 +290,60 @@ struct Layout {
 }
 
 impl Layout {
+    /// The layout with the most frames that fit.
     fn of(config: &Config) -> Result<Layout> {
-        let metadata = config
-            .metadata_budget
-            .unwrap_or_else(|| (config.budget / 64).max(1 << 20));
-        let guess = config.budget / (config.page_size + 160);
-        let mut frames = guess.min(FRAMES_MAX);
-        // The table's power of two and the arena's rounding make this a search; it ends after a few steps down.
-        while frames >= FRAMES_MIN {
-            let fixed = fixed_bytes(frames);
-            let need = Arena::bytes_for(frames * config.page_size) + fixed + metadata;
-            if need <= config.budget {
-                return Ok(Layout {
-                    frames: frames as u32,
-                    waiters: waiters(frames),
-                    fixed_bytes: fixed,
-                    metadata_bytes: metadata,
-                });
+        let frames_max = (config.budget / config.page_size).min(FRAMES_MAX);
+        let (mut fits, mut too_many) = (FRAMES_MIN - 1, frames_max + 1);
+        // What is needed only grows with the frames, in steps of the arena and of the page table.
+        while fits + 1 < too_many {
+            let middle = fits + (too_many - fits) / 2;
+            if Layout::with(config, middle).bytes(config) <= config.budget {
+                fits = middle;
+            } else {
+                too_many = middle;
             }
-            let over = (need - config.budget).div_ceil(config.page_size + 160);
-            frames = frames.saturating_sub(over.max(1));
         }
-        let least_metadata = config
-            .metadata_budget
-            .unwrap_or(1 << 20)
-            .max(ring_memory_bytes(config.queue_depth, FRAMES_MIN as u32));
-        Err(Error::BudgetTooSmall {
-            budget: config.budget,
-            page_size: config.page_size,
-            minimum: Arena::bytes_for(FRAMES_MIN * config.page_size)
-                + fixed_bytes(FRAMES_MIN)
-                + least_metadata,
-        })
+        if fits < FRAMES_MIN {
+            return Err(Error::BudgetTooSmall {
+                budget: config.budget,
+                page_size: config.page_size,
+                minimum: Layout::with(config, FRAMES_MIN).bytes(config),
+            });
+        }
+        Ok(Layout::with(config, fits))
+    }
+
+    fn with(config: &Config, frames: u64) -> Layout {
+        let frames = frames as u32;
+        Layout {
+            frames,
+            waiters: waiters(frames),
+            fixed_bytes: fixed_bytes(frames),
+            // The first device must find room, whatever its depth.
+            metadata_bytes: config.metadata_budget.unwrap_or_else(|| {
+                let device = ring_memory_bytes(config.queue_depth, frames) + FIELDS_BYTES_MIN;
+                (config.budget / 64).max(1 << 20).max(device)
+            }),
+        }
+    }
+
+    fn bytes(&self, config: &Config) -> u64 {
+        Arena::bytes_for(u64::from(self.frames) * config.page_size)
+            + self.fixed_bytes
+            + self.metadata_bytes
     }
 }
 
 /// Reads that can wait at once: as many as there are frames, within reason.
-fn waiters(frames: u64) -> u32 {
-    frames.clamp(256, 16_384) as u32
+fn waiters(frames: u32) -> u32 {
+    frames.clamp(256, 16_384)
 }
 
-fn fixed_bytes(frames: u64) -> u64 {
+fn fixed_bytes(frames: u32) -> u64 {
+    let (waiters, frames) = (waiters(frames), u64::from(frames));
     frames * Pool::frame_metadata_bytes()
         + PageTable::memory_bytes(frames)
-        + Ops::memory_bytes(waiters(frames))
+        + Ops::memory_bytes(waiters)
         + 2 * ThreadCounter::memory_bytes()
 }
 
@@ -374,22 +383,19 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_never_exceeds_its_budget_and_wastes_little() {
+    fn a_layout_never_exceeds_its_budget_and_takes_every_frame_that_fits() {
         for budget in [16u64 << 20, 64 << 20, 300_000_000, 3 << 30] {
             for page in [4096u64, 65_536, 1 << 20] {
                 let builder = EngineBuilder::new().page_size(page).dram_budget(budget);
                 let Ok(l) = Layout::of(&builder.config) else {
                     panic!("{budget} bytes are enough for pages of {page}");
                 };
-                let used = super::Arena::bytes_for(u64::from(l.frames) * page)
-                    + l.fixed_bytes
-                    + l.metadata_bytes;
-                assert!(used <= budget);
-                assert!(
-                    budget - used < (4 << 20) + budget / 32,
-                    "{budget} {page}: {}",
-                    budget - used
-                );
+                assert!(l.bytes(&builder.config) <= budget);
+                let more = Layout::with(&builder.config, u64::from(l.frames) + 1);
+                assert!(more.bytes(&builder.config) > budget);
+                // The arena comes in steps of 2 MiB.
+                let frames_bytes = u64::from(l.frames) * page;
+                assert!(budget - frames_bytes < (5 << 20) + budget / 16);
             }
         }
     }

@@ -42,6 +42,9 @@ impl Pinned {
     }
 }
 
+/// A caller looks this long before it sleeps, in nanoseconds: about one read of a fast device.
+const SPIN_NS: u64 = 50_000;
+
 /// A read that found its field's prefetch cancelled under it starts again this often.
 pub(crate) const RESTARTS_MAX: u32 = 8;
 
@@ -246,7 +249,7 @@ impl FieldShared {
     }
 
     /// Waits until a frame may be had: for a read in flight that nobody waits for, or for views to go (`pin_wait`).
-    fn make_room(
+    pub(crate) fn make_room(
         &self,
         exhausted: Exhausted,
         count: u32,
@@ -278,7 +281,7 @@ impl FieldShared {
     pub(crate) fn wait_for_frame(&self, frame: u32) -> Result<()> {
         let header = self.pool().frame(frame);
         if header.pin().phase() == Phase::Loading {
-            let waited = self.wait_one(frame, self.core.config.read_deadline);
+            let waited = self.wait_one(frame, self.overdue_ns());
             self.pool().unpin(frame);
             if !waited? {
                 return Err(Error::TimedOut {
@@ -296,13 +299,14 @@ impl FieldShared {
     /// Waits for all loading units of `pinned`, the last one first.
     fn wait_all(&self, pinned: &mut Pinned) -> Result<()> {
         let mut outcome = Ok(());
+        let overdue_ns = self.overdue_ns();
         while pinned.loading > 0 {
             let unit = pinned.first + u64::from(pinned.loading) - 1;
             pinned.loading -= 1;
             let Some(frame) = self.frame_of(pinned, unit) else {
                 continue;
             };
-            if !self.wait_one(frame, self.core.config.read_deadline)? {
+            if !self.wait_one(frame, overdue_ns)? {
                 return Err(Error::TimedOut {
                     path: self.file.path.clone(),
                     page: unit,
@@ -316,8 +320,15 @@ impl FieldShared {
         outcome
     }
 
-    /// Waits for one frame that the caller has pinned; false where `timeout` came first.
-    fn wait_one(&self, frame: u32, timeout: Option<Duration>) -> Result<bool> {
+    /// When a read that starts now has taken too long.
+    fn overdue_ns(&self) -> Option<u64> {
+        let deadline = self.core.config.read_deadline?;
+        Some(sys::now_ns().saturating_add(deadline.as_nanos() as u64))
+    }
+
+    /// Waits for one frame that the caller has pinned; false where it is `overdue_ns` first. A waiter can be woken before
+    /// the read is over: that does not give it more time.
+    fn wait_one(&self, frame: u32, overdue_ns: Option<u64>) -> Result<bool> {
         let pool = self.pool();
         while pool.outcome(frame).is_none() {
             let Some(op) = pool.ops.acquire(Notify::Thread) else {
@@ -329,7 +340,10 @@ impl FieldShared {
                 std::hint::spin_loop();
                 continue;
             }
-            if !pool.ops.block(op, timeout, self.core.spins()) {
+            self.core.spin.spin(SPIN_NS, || pool.ops.is_done(op));
+            let left = overdue_ns
+                .map(|overdue| Duration::from_nanos(overdue.saturating_sub(sys::now_ns())));
+            if !pool.ops.block(op, left) {
                 pool.ops.abandon(op);
                 return Ok(false);
             }

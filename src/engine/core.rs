@@ -12,6 +12,7 @@ use crate::ring::fault::Fault;
 use crate::ring::file::{Identity, OpenFault, OpenFile};
 use crate::ring::grant::Grant;
 use crate::ring::handle::{BackendKind, Ring, RingConfig};
+use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, SubmissionLoop};
 use crate::ring::sys;
 use crate::ring::uring::Uring;
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     /// Callers that may read by themselves at once; `None` where they may not.
     pub(crate) inline_readers_max: Option<u32>,
     pub(crate) plan: PlanState,
+    pub(crate) spin: Arc<SpinGate>,
     metadata_left: AtomicU64,
     rings: Mutex<Vec<Arc<Ring>>>,
     fields: Mutex<HashMap<FieldIdentity, Weak<FieldShared>>>,
@@ -69,6 +71,7 @@ pub(crate) struct CoreParts {
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Core {
         let inline = parts.config.inline_reads && parts.config.read_deadline.is_none();
+        let spin = Arc::new(SpinGate::new(parts.config.spin));
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
         Core {
             pool: parts.pool,
@@ -80,6 +83,7 @@ impl Core {
             pinned_bytes: parts.pinned_bytes,
             inline_readers_max: inline.then_some(processors * 2),
             plan: PlanState::default(),
+            spin,
             metadata_left: AtomicU64::new(parts.metadata_bytes),
             rings: Mutex::new(Vec::new()),
             fields: Mutex::new(HashMap::new()),
@@ -102,11 +106,6 @@ impl Core {
     #[cfg(feature = "sim")]
     pub(crate) fn set_clock(&mut self, clock_ns: Arc<AtomicU64>) {
         self.clock_ns = Some(clock_ns);
-    }
-
-    /// How often a waiter looks before it sleeps.
-    pub(crate) fn spins(&self) -> u32 {
-        self.config.spins
     }
 
     pub(crate) fn busy(&self) -> Error {
@@ -265,6 +264,7 @@ impl Core {
             arena_bytes: self.pool.arena.bytes(),
             scratch: self.pool.arena.scratch(),
             scratch_bytes: SCRATCH_BYTES as u32,
+            spin: self.spin.clone(),
         };
         let name = device.name.clone();
         let mut completer = Completer::new(self.pool.clone());

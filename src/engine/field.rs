@@ -98,8 +98,12 @@ impl FieldShared {
         if count != 1 {
             return None;
         }
-        let frame = self.pool().hit(self.key(first))?;
+        let (frame, read_ahead) = self.pool().hit(self.key(first))?;
         self.core.hits.add(1);
+        if read_ahead {
+            // Its use made room for more of the plan.
+            self.core.feed_plan();
+        }
         Some(frame)
     }
 

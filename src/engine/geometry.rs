@@ -40,8 +40,14 @@ impl Geometry {
         base: u64,
     ) -> Option<Geometry> {
         let align = u64::from(align);
-        // An extent that begins and ends inside an aligned block needs both blocks.
-        let widest = extent.checked_add(2 * (align - 1))?.next_multiple_of(align);
+        // How far behind an aligned block an extent begins at most: what lies before it is read too.
+        let before = match extent % align {
+            0 => base % align,
+            _ => align - 1,
+        };
+        let widest = extent
+            .checked_add(before)?
+            .checked_next_multiple_of(align)?;
         let span = u32::try_from(widest.div_ceil(page_bytes)).ok()?;
         if extent == 0 || widest > u64::from(u32::MAX) / 2 {
             return None;
@@ -143,6 +149,16 @@ mod tests {
             }
             assert_eq!(at, len);
         }
+    }
+
+    #[test]
+    fn an_aligned_extent_takes_no_more_frames_than_it_fills() {
+        let span =
+            |extent, base| Geometry::extents(1 << 30, 4096, 512, extent, base).map(|g| g.span);
+        assert_eq!(span(8192, 0), Some(2));
+        assert_eq!(span(8192, 512 * 7), Some(2));
+        assert_eq!(span(8192, 1), Some(3));
+        assert_eq!(span(8191, 0), Some(3));
     }
 
     #[test]

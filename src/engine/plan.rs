@@ -4,15 +4,18 @@
 //! are read by the host. Planned pages are the last to be evicted until they have been read or the plan is replaced.
 
 use super::core::Core;
-use super::field::Field;
+use super::field::{Field, FieldShared};
 use super::{Engine, fork};
 use crate::ring::lane::{Chain, Lane};
 use crate::ring::shared::Control;
 use crate::sync::{Mutex, lock};
 use crate::tiers::pool::Purpose;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// A plan goes on when this part of the pool has become free for it.
+const PLAN_STEPS: u32 = 16;
 
 /// A range of a field, as [`Field::at`] names it.
 #[derive(Debug, Clone)]
@@ -24,7 +27,8 @@ pub struct FieldRange {
 /// The plan in force.
 #[derive(Debug)]
 pub(crate) struct PlanState {
-    /// Epoch of the plan while some of it is not queued yet; 0 otherwise. Read on every miss.
+    /// Epoch of the plan while some of it is not queued yet; 0 otherwise. Read on every miss, and on the first use of
+    /// every page that was read ahead.
     feeding: AtomicU32,
     inner: Mutex<Inner>,
 }
@@ -32,7 +36,8 @@ pub(crate) struct PlanState {
 #[derive(Debug, Default)]
 struct Inner {
     epoch: u32,
-    ranges: Vec<FieldRange>,
+    /// Weak, because a plan lives in the engine that a field holds: neither may keep the other alive.
+    ranges: Vec<(Weak<FieldShared>, Range<u64>)>,
     /// The next range, and the next unit in it.
     at: usize,
     unit: Option<u64>,
@@ -82,7 +87,7 @@ impl Engine {
     /// prediction, for reading ahead and for eviction.
     ///
     /// Never blocks. What does not fit the pool (three quarters of it at most) is deferred until planned pages have been
-    /// read. Ranges outside their field are cut to it.
+    /// read. Ranges outside their field are cut to it. A plan does not keep its fields open.
     pub fn plan(&self, ranges: &[FieldRange]) -> Plan {
         let core = &self.core;
         core.cancel_plan(None);
@@ -90,14 +95,18 @@ impl Engine {
             let mut inner = lock(&core.plan.inner);
             inner.epoch = inner.epoch.wrapping_add(1).max(1);
             inner.ranges.clear();
-            inner.ranges.extend_from_slice(ranges);
+            inner.ranges.extend(
+                ranges
+                    .iter()
+                    .map(|planned| (Arc::downgrade(&planned.field.shared), planned.range.clone())),
+            );
             inner.at = 0;
             inner.unit = None;
             inner.queued = 0;
             core.plan.feeding.store(inner.epoch, Relaxed);
             inner.epoch
         };
-        core.feed_plan();
+        core.feed_plan_now();
         Plan {
             engine: self.clone(),
             epoch,
@@ -108,30 +117,31 @@ impl Engine {
 impl Core {
     /// Ends the plan in force, if it is `epoch` or any.
     fn cancel_plan(&self, epoch: Option<u32>) {
-        let dropped = {
+        let epoch = {
             let mut inner = lock(&self.plan.inner);
             if inner.epoch == 0 || epoch.is_some_and(|epoch| epoch != inner.epoch) {
                 return;
             }
             self.plan.feeding.store(0, Relaxed);
-            std::mem::take(&mut inner.ranges)
+            inner.ranges.clear();
+            inner.epoch
         };
         if fork::generation() != self.fork_generation {
             return;
         }
-        let epoch = lock(&self.plan.inner).epoch;
         for ring in self.rings() {
             ring.shared.control(Control::Cancel { epoch });
         }
         self.pool.unprotect_planned();
-        // The fields' last handles may go here, outside of the lock.
-        drop(dropped);
     }
 
     /// Queues more of the plan where there is room. Called when planned pages may have been read.
     #[inline]
     pub(crate) fn feed_plan(&self) {
-        if self.plan.feeding.load(Relaxed) != 0 {
+        // Not page by page: adjacent ones are to be read together.
+        if self.plan.feeding.load(Relaxed) != 0
+            && self.pool.room_ahead() > self.pool.frame_count() / PLAN_STEPS
+        {
             self.feed_plan_now();
         }
     }
@@ -143,8 +153,13 @@ impl Core {
         }
         let mut inner = lock(&self.plan.inner);
         let queued_ns = self.now_ns();
-        while let Some(FieldRange { field, range }) = inner.ranges.get(inner.at).cloned() {
-            let shared: &Arc<_> = &field.shared;
+        while let Some((field, range)) = inner.ranges.get(inner.at).cloned() {
+            // A field that was closed needs no more of its pages.
+            let Some(shared) = field.upgrade() else {
+                inner.at += 1;
+                inner.unit = None;
+                continue;
+            };
             let end = range.end.min(shared.geometry.len);
             let mut chain = Chain::new();
             let mut full = false;

@@ -9,6 +9,7 @@ use crate::ring::handle::Ring;
 use crate::ring::shared::{Control, Shared};
 use crate::ring::sim::{Sim, SimConfig};
 use crate::ring::simulated_disk::{DEVICE, Disk};
+use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, Step, SubmissionLoop};
 use std::fmt;
 use std::future::Future;
@@ -114,6 +115,7 @@ impl Simulation {
                 shared,
                 Sim::new(disk, config, None),
                 config.submission,
+                Arc::new(SpinGate::new(false)),
                 Box::new(move |event| completer.handle(event)),
             ),
             ended: false,

@@ -9,6 +9,7 @@ use crate::ring::pread::{self, Pread};
 use crate::ring::shared::{Control, Shared};
 #[cfg(feature = "sim")]
 use crate::ring::sim::{Sim, SimConfig};
+use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, Step, SubmissionLoop};
 use crate::ring::sys;
 use crate::ring::uring::{Uring, UringConfig};
@@ -43,6 +44,7 @@ pub(crate) struct RingConfig {
     /// Arena memory that belongs to no frame, for probing reads.
     pub(crate) scratch: *mut u8,
     pub(crate) scratch_bytes: u32,
+    pub(crate) spin: Arc<SpinGate>,
     pub(crate) submission: LoopConfig,
 }
 
@@ -170,6 +172,7 @@ impl Ring {
                     shared,
                     backend,
                     config.submission,
+                    Arc::new(SpinGate::new(false)),
                     on_event,
                 ));
             }
@@ -268,6 +271,7 @@ fn serve<F: FnMut(Event)>(
                         shared.clone(),
                         uring,
                         config.submission,
+                        config.spin.clone(),
                         on_event,
                     ));
                 }
@@ -308,6 +312,7 @@ fn serve<F: FnMut(Event)>(
                     shared.clone(),
                     pread,
                     config.submission,
+                    config.spin.clone(),
                     on_event,
                 ));
             }

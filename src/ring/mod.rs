@@ -21,6 +21,7 @@ pub(crate) mod shared;
 pub(crate) mod sim;
 #[cfg(all(feature = "sim", not(loom)))]
 pub(crate) mod simulated_disk;
+pub(crate) mod spin;
 pub(crate) mod submission_loop;
 pub(crate) mod sys;
 pub(crate) mod telemetry;

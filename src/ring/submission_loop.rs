@@ -11,6 +11,7 @@ use crate::ring::fault::Fault;
 use crate::ring::fifo::{Fifo, Links};
 use crate::ring::lane::{Lane, Slot};
 use crate::ring::shared::{Control, Shared};
+use crate::ring::spin::SpinGate;
 use crate::ring::telemetry::add;
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -53,8 +54,8 @@ const DEMAND_QUEUE: u32 = 0;
 const PREFETCH_QUEUE: u32 = 1;
 /// Prefetch reads are no larger than this while demand is active, in bytes: the device serves first come, first served.
 const PREFETCH_PIECE_BYTES: u32 = 64 << 10;
-/// And no more of their bytes are in flight.
-const PREFETCH_BYTES_IN_FLIGHT: u64 = 64 << 10;
+/// And no more of their bytes are handed over right behind a demand read; between demand reads, one prefetch at a time.
+const PREFETCH_BYTES_BEHIND_DEMAND: u64 = 192 << 10;
 /// Nor more reads.
 const PREFETCH_READS_IN_FLIGHT: u32 = 8;
 /// Demand counts as active this long after its last read, in nanoseconds.
@@ -67,6 +68,10 @@ const BATCH_COMPLETIONS: u32 = 8;
 /// For at most this long, in microseconds; then one is enough. Also what a single read that arrives in such a sleep may
 /// have to wait before it is handed over.
 const BATCH_WAIT_US: u32 = 100;
+/// With fewer reads in flight than this the loop looks for more before it sleeps: the device is about to run dry.
+const SPIN_DEPTH: u32 = 8;
+/// For this long, in nanoseconds.
+const SPIN_NS: u64 = 15_000;
 /// A transient error is tried this often.
 const ATTEMPTS_MAX: u32 = 10;
 /// How often in a read deadline the alarm of an overdue slot repeats: for those who came to wait for it later.
@@ -138,6 +143,9 @@ pub(crate) struct SubmissionLoop<B, F> {
     backend: B,
     on_event: F,
     config: LoopConfig,
+    spin: Arc<SpinGate>,
+    /// The last round completed demand reads.
+    delivered: bool,
     demand: Fifo,
     prefetch: Fifo,
     links: Links,
@@ -173,6 +181,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         shared: Arc<Shared>,
         backend: B,
         config: LoopConfig,
+        spin: Arc<SpinGate>,
         on_event: F,
     ) -> SubmissionLoop<B, F> {
         let depth = config.depth;
@@ -181,6 +190,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             backend,
             on_event,
             config,
+            spin,
+            delivered: false,
             demand: Fifo::new(DEMAND_QUEUE),
             prefetch: Fifo::new(PREFETCH_QUEUE),
             links: Links::new(slots),
@@ -412,28 +423,35 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
     }
 
     fn issue(&mut self) {
+        let mut demanded = false;
         while !self.demand.is_empty() && !self.idle.is_empty() {
             self.issue_piece(Lane::Demand, self.config.io_bytes_max);
+            demanded = true;
             if self.staged == BATCH_SUBMISSIONS && !self.demand.is_empty() {
                 self.hand_over(Wait::No);
             }
         }
-        if self.demand.is_empty() {
-            let active = self.demand_active();
-            let limit = if active {
-                PREFETCH_PIECE_BYTES
-            } else {
-                self.config.io_bytes_max
-            };
+        if !self.demand.is_empty() {
+            return;
+        }
+        if !self.demand_active() {
             while !self.prefetch.is_empty() && !self.idle.is_empty() {
-                if active
-                    && (self.prefetch_bytes >= PREFETCH_BYTES_IN_FLIGHT
-                        || self.prefetch_reads >= PREFETCH_READS_IN_FLIGHT)
-                {
-                    break;
-                }
-                self.issue_piece(Lane::Prefetch, limit);
+                self.issue_piece(Lane::Prefetch, self.config.io_bytes_max);
             }
+            return;
+        }
+        // What follows a demand read into the device does not delay it; what is there when the next one comes does.
+        let bytes_max = if demanded {
+            PREFETCH_BYTES_BEHIND_DEMAND
+        } else {
+            1
+        };
+        while !self.prefetch.is_empty()
+            && !self.idle.is_empty()
+            && self.prefetch_bytes < bytes_max
+            && self.prefetch_reads < PREFETCH_READS_IN_FLIGHT
+        {
+            self.issue_piece(Lane::Prefetch, PREFETCH_PIECE_BYTES);
         }
     }
 
@@ -632,6 +650,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         if !may_sleep || stopped {
             return Wait::No;
         }
+        // Whoever was answered may ask for more at once.
+        let expectant = self.delivered && self.in_flight() < SPIN_DEPTH && self.staged == 0;
+        if expectant && self.spin.spin(SPIN_NS, || self.shared.has_work()) {
+            return Wait::No;
+        }
         self.shared.wake.announce_park();
         if self.shared.has_work() {
             self.shared.wake.unpark();
@@ -691,7 +714,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let mut completions = std::mem::take(&mut self.completions);
         self.backend
             .reap(&mut |completion| completions.push(completion));
-        if !completions.is_empty() {
+        self.delivered = !completions.is_empty();
+        if self.delivered {
             self.now_ns = self.backend.now_ns();
             for completion in completions.drain(..) {
                 self.settle(completion);

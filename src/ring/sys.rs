@@ -135,6 +135,75 @@ pub(crate) fn block_device_len(file: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
+/// How many of the `bytes` from `start` on are backed by huge pages (`PAGEMAP_SCAN`, Linux 6.7); `None` where the kernel
+/// does not say.
+#[cfg(not(loom))]
+pub(crate) fn huge_bytes(start: *const u8, bytes: usize) -> Option<usize> {
+    /// `struct pm_scan_arg` of `linux/fs.h`.
+    #[repr(C)]
+    struct Scan {
+        size: u64,
+        flags: u64,
+        start: u64,
+        end: u64,
+        walk_end: u64,
+        regions: u64,
+        regions_len: u64,
+        max_pages: u64,
+        category_inverted: u64,
+        category_mask: u64,
+        category_anyof_mask: u64,
+        return_mask: u64,
+    }
+    /// `struct page_region`.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Region {
+        start: u64,
+        end: u64,
+        categories: u64,
+    }
+    const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
+    const PAGE_IS_HUGE: u64 = 1 << 6;
+    let pagemap = std::fs::File::open("/proc/self/pagemap").ok()?;
+    let mut regions = [Region {
+        start: 0,
+        end: 0,
+        categories: 0,
+    }; 64];
+    let end = start as u64 + bytes as u64;
+    let (mut at, mut huge) = (start as u64, 0);
+    while at < end {
+        let mut scan = Scan {
+            size: size_of::<Scan>() as u64,
+            flags: 0,
+            start: at,
+            end,
+            walk_end: 0,
+            regions: regions.as_mut_ptr() as u64,
+            regions_len: regions.len() as u64,
+            max_pages: 0,
+            category_inverted: 0,
+            category_mask: PAGE_IS_HUGE,
+            category_anyof_mask: 0,
+            return_mask: PAGE_IS_HUGE,
+        };
+        // SAFETY: the kernel reads and writes `scan`, and writes at most `regions_len` regions.
+        let found = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as _, &raw mut scan) };
+        let found = usize::try_from(found).ok()?;
+        huge += regions
+            .iter()
+            .take(found)
+            .map(|r| r.end - r.start)
+            .sum::<u64>();
+        if scan.walk_end <= at {
+            return None;
+        }
+        at = scan.walk_end;
+    }
+    Some(huge as usize)
+}
+
 /// The soft limit of locked memory in bytes; `None` where there is none.
 pub(crate) fn memlock_limit() -> Option<u64> {
     let mut limit = libc::rlimit {

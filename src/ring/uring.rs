@@ -477,6 +477,14 @@ impl Backend for Uring {
     }
 }
 
+impl Drop for Uring {
+    /// Gives the locked memory back now: the kernel takes a closed ring down later, and an engine that is built meanwhile
+    /// would meet the limit. Nothing is in flight; a ring where something is is leaked instead.
+    fn drop(&mut self) {
+        let _ = self.ring.submitter().unregister_buffers();
+    }
+}
+
 /// Creates the ring with the best flags that the kernel takes.
 fn setup(config: UringConfig) -> io::Result<(IoUring, Grant)> {
     // The reads in flight, the wake-up and a cancellation fit at any time.

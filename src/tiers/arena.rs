@@ -1,6 +1,8 @@
 //! The pinned memory that every page of every field is read into: one mapping, taken whole at `build()`.
 
 use crate::ring::grant::Grant;
+use crate::ring::sys;
+use std::borrow::Cow;
 use std::io;
 
 /// Which pages of the processor's memory management back the arena.
@@ -21,6 +23,9 @@ pub enum HugePages {
 }
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+const EXPLICIT: &str = "explicit 2 MiB pages";
+const TRANSPARENT: &str = "transparent huge pages";
+const PLAIN: &str = "plain pages";
 /// Arena bytes behind the last frame, for probing reads.
 pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
 
@@ -57,17 +62,17 @@ impl Arena {
                     bytes,
                     frames_bytes,
                 };
-                (arena, "explicit 2 MiB pages")
+                (arena, EXPLICIT)
             }
             None => {
                 let arena = Arena::map_aligned(bytes, frames_bytes)?;
                 let granted = match huge {
                     HugePages::Off => {
                         arena.advise(libc::MADV_NOHUGEPAGE);
-                        "plain pages"
+                        PLAIN
                     }
-                    _ if arena.advise(libc::MADV_HUGEPAGE) => "transparent huge pages",
-                    _ => "plain pages",
+                    _ if arena.advise(libc::MADV_HUGEPAGE) => TRANSPARENT,
+                    _ => PLAIN,
                 };
                 (arena, granted)
             }
@@ -77,23 +82,7 @@ impl Arena {
         let kept_from_fork = arena.advise(libc::MADV_DONTFORK);
         arena.fault_in()?;
         let resident = arena.lock();
-        let requested = match huge {
-            HugePages::Auto => granted,
-            HugePages::Explicit => "explicit 2 MiB pages",
-            HugePages::Transparent => "transparent huge pages",
-            HugePages::Off => "plain pages",
-        };
-        grants.push(if requested == granted && granted != "plain pages" || huge == HugePages::Off {
-            Grant::full("huge pages", granted)
-        } else {
-            Grant::less(
-                "huge pages",
-                if huge == HugePages::Auto { "explicit or transparent" } else { requested },
-                granted,
-                "the kernel has none reserved, or transparent ones are off",
-                "`sysctl vm.nr_hugepages=N` for explicit ones; `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`",
-            )
-        });
+        grants.push(arena.huge_grant(huge, granted));
         grants.push(match resident {
             Ok(()) => Grant::full("pool kept resident", "locked"),
             Err(e) => Grant::less(
@@ -124,6 +113,41 @@ impl Arena {
             bytes: 0,
             frames_bytes: 0,
         }
+    }
+
+    /// What became of the wish for huge pages, once all memory is faulted in.
+    fn huge_grant(&self, wish: HugePages, granted: &'static str) -> Grant {
+        let requested = match wish {
+            HugePages::Auto if granted == PLAIN => "explicit or transparent ones",
+            HugePages::Auto => granted,
+            HugePages::Explicit => EXPLICIT,
+            HugePages::Transparent => TRANSPARENT,
+            HugePages::Off => PLAIN,
+        };
+        // madvise(2) says yes also where transparent huge pages are switched off, or none is free.
+        let huge_bytes = match granted {
+            TRANSPARENT => sys::huge_bytes(self.base, self.bytes).unwrap_or(self.bytes),
+            _ => self.bytes,
+        };
+        let granted: Cow<'static, str> = match huge_bytes {
+            0 => PLAIN.into(),
+            part if part < self.bytes => format!(
+                "{TRANSPARENT} for {} % of the pool",
+                part / (self.bytes / 100)
+            )
+            .into(),
+            _ => granted.into(),
+        };
+        if requested == granted {
+            return Grant::full("huge pages", granted);
+        }
+        Grant::less(
+            "huge pages",
+            requested,
+            granted,
+            "the kernel has too few reserved or free, or transparent ones are off",
+            "`sysctl vm.nr_hugepages=N` for explicit ones; `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`",
+        )
     }
 
     /// Maps plain memory at an address that huge pages can back.

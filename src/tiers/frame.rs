@@ -31,6 +31,9 @@ const REFERENCED: u64 = 1 << 40;
 pub(crate) const PREFETCHED: u64 = 1 << 41;
 /// Part of a declared plan and not asked for yet: the last to be evicted.
 pub(crate) const PLANNED: u64 = 1 << 42;
+/// Takes room of what may be read ahead, and is not given up for more of that. A plan carries it always; a page read
+/// ahead loses it when the plan it belonged to is replaced, or when a plan needs the room.
+pub(crate) const AHEAD: u64 = 1 << 44;
 /// A newer version of the page has been published.
 const STALE: u64 = 1 << 43;
 const PHASE_SHIFT: u32 = 56;
@@ -197,9 +200,14 @@ impl Frame {
         self.state.fetch_and(!REFERENCED, Ordering::Relaxed);
     }
 
-    /// Clears flags; returns which of them were set.
-    pub(crate) fn clear(&self, flags: u64) -> u64 {
-        self.state.fetch_and(!flags, Ordering::Relaxed) & flags
+    /// Clears flags; returns the state before.
+    pub(crate) fn clear(&self, flags: u64) -> State {
+        State(self.state.fetch_and(!flags, Ordering::Relaxed))
+    }
+
+    /// Sets flags of a frame that the caller has pinned; returns the state before.
+    pub(crate) fn set(&self, flags: u64) -> State {
+        State(self.state.fetch_or(flags, Ordering::Relaxed))
     }
 
     /// Takes an unpinned frame in `phase` that carries none of the flags in `keep` for this thread. Returns the state

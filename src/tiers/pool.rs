@@ -2,7 +2,7 @@
 
 use super::arena::Arena;
 use super::eviction::{Clock, EvictionPolicy};
-use super::frame::{Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
+use super::frame::{AHEAD, Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
 use super::table::{Bucket, Lookup, PageTable};
 use super::wait::{BatchWakes, Ops};
 use crate::ring::fault::Fault;
@@ -23,7 +23,7 @@ pub(crate) struct Pool {
     allocation: Mutex<Allocation>,
     policy: Clock,
     pub(crate) frame_bytes: u64,
-    /// Frames that hold, or will hold, pages nobody has asked for yet.
+    /// Frames of units that carry `AHEAD`.
     speculative: AtomicU32,
     pub(crate) counters: PoolCounters,
 }
@@ -136,11 +136,14 @@ impl Pool {
 
     // ---- in ---------------------------------------------------------------------------------------------------------
 
-    /// Pins a resident page. The fast path: no lock, no allocation.
+    /// Pins a resident page; also says whether it was read ahead and this is its first use. The fast path: no lock, no
+    /// allocation.
     #[inline]
-    pub(crate) fn hit(&self, key: Key) -> Option<u32> {
+    pub(crate) fn hit(&self, key: Key) -> Option<(u32, bool)> {
         match self.lookup(key) {
-            Lookup::Pinned(index, state) => Some(self.used(index, state)),
+            Lookup::Pinned(index, state) => {
+                Some((self.used(index, state), state.has(PREFETCHED | AHEAD)))
+            }
             Lookup::Unclear | Lookup::Absent => None,
         }
     }
@@ -156,7 +159,7 @@ impl Pool {
     fn used(&self, index: u32, state: State) -> u32 {
         let frame = &self.frames[index as usize];
         frame.reference(state);
-        if state.has(PREFETCHED | PLANNED) {
+        if state.has(PREFETCHED | AHEAD) {
             self.first_use(index, state);
         }
         index
@@ -165,10 +168,12 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn first_use(&self, index: u32, state: State) {
-        let was = self.frame(index).clear(PREFETCHED | PLANNED);
-        if was & (PREFETCHED | PLANNED) != 0 {
+        let was = self.frame(index).clear(PREFETCHED | PLANNED | AHEAD);
+        if was.has(AHEAD) {
             self.speculative
                 .fetch_sub(self.span(index), Ordering::Relaxed);
+        }
+        if was.has(PREFETCHED) {
             let counter = if state.phase() == Phase::Loading {
                 &self.counters.prefetch_late
             } else {
@@ -188,12 +193,20 @@ impl Pool {
             Lookup::Pinned(index, state) if demand => {
                 return Ok(Claim::Hit(self.used(index, state)));
             }
-            Lookup::Pinned(index, _) => {
+            Lookup::Pinned(index, state) => {
+                let planned = purpose == Purpose::Planned;
+                let room = !planned || state.has(AHEAD) || self.make_room_ahead(self.span(index));
+                if planned && room {
+                    self.protect(index);
+                }
                 self.unpin(index);
-                return Ok(Claim::Hit(index));
+                return match room {
+                    true => Ok(Claim::Hit(index)),
+                    false => Err(Exhausted { in_flight: None }),
+                };
             }
             Lookup::Unclear => {
-                if let Some(found) = self.find_in(&self.table.bucket(key), key, demand) {
+                if let Some(found) = self.find_in(&self.table.bucket(key), key, purpose) {
                     return Ok(found);
                 }
             }
@@ -202,7 +215,7 @@ impl Pool {
         }
         let index = self.allocate(span, purpose)?;
         let bucket = self.table.bucket(key);
-        if let Some(found) = self.find_in(&bucket, key, demand) {
+        if let Some(found) = self.find_in(&bucket, key, purpose) {
             drop(bucket);
             // Somebody was faster; the frame was never seen by anyone.
             self.free_claimed(index, span);
@@ -213,8 +226,8 @@ impl Pool {
         self.detail(index).span.store(span, Ordering::Relaxed);
         let flags = match purpose {
             Purpose::Demand => 0,
-            Purpose::Prefetch => PREFETCHED,
-            Purpose::Planned => PREFETCHED | PLANNED,
+            Purpose::Prefetch => PREFETCHED | AHEAD,
+            Purpose::Planned => PREFETCHED | PLANNED | AHEAD,
         };
         frame.start_loading(demand, flags);
         if !demand {
@@ -224,8 +237,24 @@ impl Pool {
         Ok(Claim::Owner(index))
     }
 
-    /// The page's frame as the chain has it; pinned where `pin`.
-    fn find_in(&self, bucket: &Bucket<'_>, key: Key, pin: bool) -> Option<Claim> {
+    /// Makes a pinned page, there or on its way, part of the plan.
+    fn protect(&self, index: u32) {
+        let span = self.span(index);
+        // Counted first: whoever takes the flag away may do so at once.
+        self.speculative.fetch_add(span, Ordering::Relaxed);
+        if self.frame(index).set(PLANNED | AHEAD).has(AHEAD) {
+            self.speculative.fetch_sub(span, Ordering::Relaxed);
+        }
+    }
+
+    /// Frames that may still be given to pages nobody has asked for: three quarters of all, less those that have.
+    pub(crate) fn room_ahead(&self) -> u32 {
+        let room = self.frame_count() - self.frame_count() / 4;
+        room.saturating_sub(self.speculative.load(Ordering::Relaxed))
+    }
+
+    /// The page's frame as the chain has it; pinned on demand.
+    fn find_in(&self, bucket: &Bucket<'_>, key: Key, purpose: Purpose) -> Option<Claim> {
         let present = |state: State| match state.phase() {
             // A lost page stays lost: a second frame for it would be mistaken for the one that others have pinned.
             Phase::Loading | Phase::Failed | Phase::Lost => true,
@@ -234,7 +263,7 @@ impl Pool {
         };
         let index = bucket.find(&self.frames, key, |frame| present(frame.state()))?;
         let frame = self.frame(index);
-        if !pin {
+        if purpose == Purpose::Prefetch {
             return Some(Claim::Hit(index));
         }
         let state = frame.pin();
@@ -245,8 +274,17 @@ impl Pool {
             let _ = frame.unpin();
             return None;
         }
+        if purpose == Purpose::Planned {
+            // Read ahead for something else; what somebody is waiting for now needs no protection.
+            let room = || state.has(AHEAD) || self.room_ahead() >= self.span(index);
+            if state.has(PREFETCHED) && room() {
+                self.protect(index);
+            }
+            let _ = frame.unpin();
+            return Some(Claim::Hit(index));
+        }
         frame.reference(state);
-        if state.has(PREFETCHED | PLANNED) {
+        if state.has(PREFETCHED | AHEAD) {
             self.first_use(index, state);
         }
         Some(match state.phase() {
@@ -374,8 +412,10 @@ impl Pool {
         for member in 1..span {
             self.frame(index + member).unset_member();
         }
-        if state.has(PREFETCHED | PLANNED) {
+        if state.has(AHEAD) {
             self.speculative.fetch_sub(span, Ordering::Relaxed);
+        }
+        if state.has(PREFETCHED) {
             self.counters.prefetch_wasted.fetch_add(1, Relaxed);
         }
         if state.is_resident() {
@@ -407,17 +447,19 @@ impl Pool {
 
     /// Claims `span` adjacent frames; all but the first are members.
     fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
-        if purpose != Purpose::Demand {
-            let room = self.frame_count() - self.frame_count() / 4;
-            if self.speculative.load(Ordering::Relaxed) + span > room {
-                return Err(Exhausted { in_flight: None });
-            }
+        let room = match purpose {
+            Purpose::Demand => true,
+            Purpose::Prefetch => self.room_ahead() >= span,
+            Purpose::Planned => self.make_room_ahead(span),
+        };
+        if !room {
+            return Err(Exhausted { in_flight: None });
         }
         let mut allocation = lock(&self.allocation);
         let spare_first = match purpose {
             Purpose::Demand => PLANNED,
             // What was read ahead is not given up for more of the same.
-            Purpose::Prefetch | Purpose::Planned => PLANNED | PREFETCHED,
+            Purpose::Prefetch | Purpose::Planned => AHEAD,
         };
         let found = if span == 1 {
             self.allocate_one(&mut allocation, spare_first).or_else(|| {
@@ -551,12 +593,33 @@ impl Pool {
         })
     }
 
+    /// Room for a plan: what was read ahead on a guess gives its own.
+    fn make_room_ahead(&self, span: u32) -> bool {
+        if self.room_ahead() < span {
+            self.release_ahead(|state| !state.has(PLANNED));
+        }
+        self.room_ahead() >= span
+    }
+
     /// Planned pages are protected no longer.
     pub(crate) fn unprotect_planned(&self) {
-        for frame in &self.frames {
-            if frame.state().has(PLANNED) {
-                frame.clear(PLANNED);
+        self.release_ahead(|state| state.has(PLANNED));
+    }
+
+    /// Makes units that were read ahead pages like any other.
+    fn release_ahead(&self, which: impl Fn(State) -> bool) {
+        for index in 0..self.frame_count() {
+            let frame = self.frame(index);
+            let state = frame.state();
+            if !state.has(AHEAD) || !which(state) {
+                continue;
             }
+            // Pinned, so that it stays the unit it is.
+            if which(frame.pin()) && frame.clear(PLANNED | AHEAD).has(AHEAD) {
+                self.speculative
+                    .fetch_sub(self.span(index), Ordering::Relaxed);
+            }
+            self.unpin(index);
         }
     }
 

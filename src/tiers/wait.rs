@@ -8,7 +8,7 @@
 
 use super::frame::Frame;
 use crate::ring::sys;
-use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, Ordering, lock, spin_hint};
+use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, Ordering, lock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -178,15 +178,9 @@ impl Ops {
         }
     }
 
-    /// Blocks until notified; false where `timeout` came first. Looks `spins` times before it sleeps.
-    pub(crate) fn block(&self, index: u32, timeout: Option<Duration>, spins: u32) -> bool {
+    /// Blocks until notified; false where `timeout` came first.
+    pub(crate) fn block(&self, index: u32, timeout: Option<Duration>) -> bool {
         let word = &self.op(index).word;
-        for _ in 0..spins {
-            if word.load(Ordering::Acquire) == DONE {
-                return true;
-            }
-            spin_hint();
-        }
         let until = timeout.map(|t| sys::now_ns().saturating_add(t.as_nanos() as u64));
         if word
             .compare_exchange(WAITING, PARKED, Ordering::AcqRel, Ordering::Acquire)
@@ -273,6 +267,8 @@ impl Ops {
 pub(crate) struct Group {
     state: Mutex<GroupState>,
     wake: Condvar,
+    /// Length of `done`, for a look without the lock.
+    count: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -291,6 +287,7 @@ impl Group {
                 want: 0,
             }),
             wake: Condvar::new(),
+            count: AtomicU32::new(0),
         })
     }
 
@@ -319,11 +316,19 @@ impl Group {
             };
         }
         state.want = 0;
+        self.count.store(0, Ordering::Relaxed);
         into.append(&mut state.done);
     }
 
     fn push(&self, entry: u32) {
-        lock(&self.state).done.push(entry);
+        let mut state = lock(&self.state);
+        state.done.push(entry);
+        self.count.store(state.done.len() as u32, Ordering::Release);
+    }
+
+    /// How many are done. Only a hint.
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
     }
 
     fn wake_if_enough(&self) {

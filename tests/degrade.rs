@@ -1,0 +1,436 @@
+//! Where the machine grants less, everything still reads right, and the report says what is missing, why, and what to do.
+//! Where the host insists, it gets a typed error instead.
+#![cfg(test)]
+
+mod child;
+mod content;
+mod fuse;
+
+use child::{Child, skipped};
+use content::FieldFile;
+use fuse::Fuse;
+use ringfield::{BackendKind, Engine, EngineBuilder, Error, HugePages, Poll, ReportRow};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// A file that any user can read.
+fn public_file(len: u64) -> FieldFile {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    FieldFile::in_dir(dir, len)
+}
+
+fn small() -> EngineBuilder {
+    Engine::builder().dram_budget(16 << 20).page_size(16 << 10)
+}
+
+/// Fails unless the engine reads `path` right in all ways; returns the report's degraded rows, each of which must say why
+/// and what to do.
+#[track_caller]
+fn degraded(engine: &Engine, path: &Path, seed: u64, len: u64) -> Vec<ReportRow> {
+    let field = engine.open(path).unwrap();
+    let mut batch = engine.batch(16).unwrap();
+    for round in 0..2 {
+        let step = len / 16;
+        let ranges: Vec<_> = (0..16).map(|k| k * step..k * step + step / 3).collect();
+        field.read_many(&ranges, &mut batch).unwrap();
+        for (k, range) in ranges.iter().enumerate() {
+            let view = batch.view(k).unwrap();
+            assert!(
+                view.to_vec() == content::bytes(seed, range.start, range.end),
+                "{round}"
+            );
+        }
+        batch.clear();
+        for start in (0..len).step_by(len as usize / 40) {
+            let end = len.min(start + 20_000);
+            assert!(field.read(start..end).unwrap().to_vec() == content::bytes(seed, start, end));
+        }
+    }
+    let rows: Vec<ReportRow> = engine.report().degraded().cloned().collect();
+    for row in &rows {
+        assert!(!row.why.is_empty() && !row.fix.is_empty(), "{row:?}");
+    }
+    // The printed report says the same.
+    let text = engine.report().to_string();
+    assert!(
+        rows.iter()
+            .all(|row| text.contains(&*row.why) && text.contains(&*row.fix))
+    );
+    rows
+}
+
+fn row<'r>(rows: &'r [ReportRow], item: &str) -> Option<&'r ReportRow> {
+    rows.iter().find(|row| row.item.ends_with(item))
+}
+
+/// Makes the kernel answer `errno` to what `program` catches, in this thread and all it starts, for good (seccomp(2)).
+fn install_filter(program: &[libc::sock_filter]) {
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
+    let rc = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(rc, 0);
+    // SAFETY: the program outlives the call, which copies it.
+    let rc = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn instruction(code: u32, k: u32, jump_true: u8, jump_false: u8) -> libc::sock_filter {
+    libc::sock_filter {
+        code: code as u16,
+        jt: jump_true,
+        jf: jump_false,
+        k,
+    }
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const EQUALS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const HAS_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+/// Where `struct seccomp_data` has the number of the call and the low half of argument 3.
+const CALL: u32 = 0;
+const ARGUMENT_3: u32 = 16 + 3 * 8;
+
+fn refuse_calls(calls: &[libc::c_long], errno: i32) {
+    let mut program = vec![instruction(LOAD, CALL, 0, 0)];
+    for (k, &call) in calls.iter().enumerate() {
+        program.push(instruction(EQUALS, call as u32, (calls.len() - k) as u8, 0));
+    }
+    program.push(instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
+    program.push(instruction(
+        RETURN,
+        libc::SECCOMP_RET_ERRNO | errno as u32,
+        0,
+        0,
+    ));
+    install_filter(&program);
+}
+
+fn refuse_explicit_huge_pages() {
+    install_filter(&[
+        instruction(LOAD, CALL, 0, 0),
+        instruction(EQUALS, libc::SYS_mmap as u32, 0, 2),
+        instruction(LOAD, ARGUMENT_3, 0, 0),
+        instruction(HAS_BIT, libc::MAP_HUGETLB as u32, 1, 0),
+        instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        instruction(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOMEM as u32, 0, 0),
+    ]);
+}
+
+#[test]
+fn io_uring_refused_by_seccomp_degrades_to_pread_and_an_insisting_host_gets_an_error() {
+    const NAME: &str =
+        "io_uring_refused_by_seccomp_degrades_to_pread_and_an_insisting_host_gets_an_error";
+    let all = [
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+    ];
+    let parts: [(&str, &[libc::c_long], i32); 5] = [
+        ("EPERM", &all, libc::EPERM),
+        ("ENOSYS", &all, libc::ENOSYS),
+        ("EACCES on setup", &all[..1], libc::EACCES),
+        ("EPERM on enter", &all[1..2], libc::EPERM),
+        ("EPERM on register", &all[2..], libc::EPERM),
+    ];
+    let Some(part) = child::part() else {
+        for (part, ..) in parts {
+            Child::new(NAME, part).run();
+        }
+        return;
+    };
+    let file = FieldFile::new(3 << 20);
+    let &(_, calls, errno) = parts.iter().find(|(name, ..)| *name == part).unwrap();
+    refuse_calls(calls, errno);
+    let engine = small().build().unwrap();
+    let rows = degraded(&engine, &file.path, file.seed, file.len);
+    if part == "EPERM on register" {
+        // The ring works without anything registered in it.
+        assert!(row(&rows, ": backend").is_none());
+        assert!(row(&rows, "registered buffers").is_some());
+        assert!(row(&rows, "registered files").is_some());
+        return;
+    }
+    let backend = row(&rows, ": backend").unwrap();
+    assert_eq!(
+        (&*backend.requested, &*backend.granted),
+        ("io_uring", "pread")
+    );
+    let cause = std::io::Error::from_raw_os_error(errno).to_string();
+    assert!(backend.why.contains(&cause), "{}", backend.why);
+
+    let insisting = small().backend(BackendKind::Uring).build().unwrap();
+    let left = insisting.stats().metadata_left_bytes;
+    for _ in 0..3 {
+        let error = insisting.open(&file.path).unwrap_err();
+        assert!(
+            matches!(error, Error::Os { errno: e, .. } if e == errno),
+            "{error}"
+        );
+        assert!(error.to_string().contains("Uring"), "{error}");
+    }
+    // A refused open costs nothing.
+    assert_eq!(insisting.stats().metadata_left_bytes, left);
+}
+
+/// Two tests change what unprivileged processes may do, or depend on it.
+static UNPRIVILEGED: Mutex<()> = Mutex::new(());
+
+#[test]
+fn io_uring_refused_by_the_sysctl_degrades_to_pread() {
+    const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
+    const NAME: &str = "io_uring_refused_by_the_sysctl_degrades_to_pread";
+    if let Some(part) = child::part() {
+        let (path, len) = part.split_once('\n').unwrap();
+        let len: u64 = len.parse().unwrap();
+        assert!(child::become_nobody());
+        let engine = small().build().unwrap();
+        let rows = degraded(&engine, Path::new(path), len ^ 0x5eed, len);
+        let backend = row(&rows, ": backend").unwrap();
+        assert_eq!(&*backend.granted, "pread");
+        assert!(
+            backend.fix.contains("kernel.io_uring_disabled"),
+            "{}",
+            backend.fix
+        );
+        return;
+    }
+    /// Puts it back whatever happens.
+    struct Restore(String);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let _ = fs::write(SYSCTL, &self.0);
+        }
+    }
+    let _alone = UNPRIVILEGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(before) = fs::read_to_string(SYSCTL) else {
+        skipped!("no {SYSCTL} (Linux 6.6)");
+    };
+    let file = public_file(2 << 20);
+    let child = Child::new(NAME, &format!("{}\n{}", file.path.display(), file.len));
+    let _restore = Restore(before);
+    // 1 refuses unprivileged processes only: nobody else on this machine is disturbed.
+    if let Err(e) = fs::write(SYSCTL, "1") {
+        skipped!("{SYSCTL} cannot be set: {e}");
+    }
+    child.limit(Duration::from_secs(20)).run();
+}
+
+#[test]
+fn an_unprivileged_user_with_little_lockable_memory_reads_right_and_is_told() {
+    const NAME: &str = "an_unprivileged_user_with_little_lockable_memory_reads_right_and_is_told";
+    if let Some(part) = child::part() {
+        let (path, len) = part.split_once('\n').unwrap();
+        let (path, len) = (Path::new(path), len.parse::<u64>().unwrap());
+        let limit = libc::rlimit {
+            rlim_cur: 8 << 20,
+            rlim_max: 8 << 20,
+        };
+        // SAFETY: the limit is a valid rlimit.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
+        assert!(child::become_nobody());
+        let seed = len ^ 0x5eed;
+        for huge in [HugePages::Auto, HugePages::Off] {
+            let engine = small()
+                .dram_budget(32 << 20)
+                .huge_pages(huge)
+                .build()
+                .unwrap();
+            let rows = degraded(&engine, path, seed, len);
+            let locked = row(&rows, "pool kept resident").unwrap();
+            assert!(locked.fix.contains("ulimit -l"));
+            if let Some(backend) = row(&rows, ": backend") {
+                skipped!("unprivileged users have no io_uring here: {}", backend.why);
+            }
+            let registered = row(&rows, "registered buffers").unwrap();
+            assert!(registered.why.contains("8192 KiB"), "{}", registered.why);
+        }
+        // A pool that fits is registered, again and again: what a dropped engine had is given back.
+        for _ in 0..20 {
+            let engine = small().dram_budget(7 << 20).build().unwrap();
+            let rows = degraded(&engine, path, seed, len);
+            assert!(
+                row(&rows, "registered buffers").is_none(),
+                "{}",
+                engine.report()
+            );
+            assert!(
+                row(&rows, "pool kept resident").is_none(),
+                "{}",
+                engine.report()
+            );
+        }
+        return;
+    }
+    if !child::is_root() {
+        skipped!("only root can become another user");
+    }
+    let _alone = UNPRIVILEGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = public_file(2 << 20);
+    Child::new(NAME, &format!("{}\n{}", file.path.display(), file.len)).run();
+}
+
+#[test]
+fn without_huge_pages_the_pool_is_plain_and_the_report_says_so() {
+    const NAME: &str = "without_huge_pages_the_pool_is_plain_and_the_report_says_so";
+    let Some(part) = child::part() else {
+        Child::new(NAME, "explicit").run();
+        Child::new(NAME, "all").run();
+        return;
+    };
+    let file = FieldFile::new(2 << 20);
+    refuse_explicit_huge_pages();
+    if part == "all" {
+        // SAFETY: PR_SET_THP_DISABLE takes integers.
+        let rc = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+        assert_eq!(rc, 0);
+    }
+    for huge in [HugePages::Auto, HugePages::Explicit, HugePages::Transparent] {
+        let engine = small().huge_pages(huge).build().unwrap();
+        let rows = degraded(&engine, &file.path, file.seed, file.len);
+        let row = row(&rows, "huge pages");
+        match (&*part, huge) {
+            ("all", _) => assert_eq!(row.unwrap().granted, "plain pages"),
+            (_, HugePages::Explicit) => assert_ne!(row.unwrap().granted, "explicit 2 MiB pages"),
+            // Whether transparent ones are to be had is the machine's choice.
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_low_limit_of_open_files_costs_registration_and_nothing_else() {
+    const NAME: &str = "a_low_limit_of_open_files_costs_registration_and_nothing_else";
+    child::alone(NAME, || {
+        let file = FieldFile::new(2 << 20);
+        let limit = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: the limit is a valid rlimit.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        let engine = small().build().unwrap();
+        let rows = degraded(&engine, &file.path, file.seed, file.len);
+        if row(&rows, ": backend").is_none() {
+            assert!(
+                row(&rows, "registered files")
+                    .unwrap()
+                    .fix
+                    .contains("ulimit -n")
+            );
+        }
+        // With none left an open fails and says so; what is open goes on.
+        let field = engine.open(&file.path).unwrap();
+        let mut taken = Vec::new();
+        while let Ok(file) = fs::File::open("/dev/null") {
+            taken.push(file);
+        }
+        let other = file.path.with_extension("other");
+        let error = engine.open(&other).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Open {
+                    errno: libc::EMFILE,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        file.check(&field.read(0..30_000).unwrap());
+    });
+}
+
+#[test]
+fn a_file_in_memory_reads_right() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        skipped!("no /dev/shm");
+    };
+    let file = FieldFile::in_dir(dir, 3_000_001);
+    for backend in [BackendKind::Auto, BackendKind::Pread] {
+        let engine = small().backend(backend).build().unwrap();
+        degraded(&engine, &file.path, file.seed, file.len);
+        let options = ringfield::OpenOptions::new().extent(77_777).extent_base(5);
+        file.check_all(&engine.open_with(&file.path, options).unwrap(), 50_000);
+    }
+}
+
+#[test]
+fn a_file_system_that_refuses_direct_reads_is_read_through_the_page_cache_and_the_report_says_so() {
+    let fuse = match Fuse::start() {
+        Ok(fuse) => fuse,
+        Err(why) => skipped!("no FUSE: {why}"),
+    };
+    let len = 1_000_003;
+    let path = fuse.file("buffered", len);
+    for backend in [BackendKind::Auto, BackendKind::Pread] {
+        let engine = small().backend(backend).build().unwrap();
+        let field = engine.open(&path).unwrap();
+        assert!(!field.is_direct());
+        let rows = degraded(&engine, &path, fuse::SEED, len);
+        let direct = row(&rows, "direct I/O").unwrap();
+        assert!(direct.granted.contains("page cache"));
+    }
+}
+
+#[test]
+fn modes_that_a_device_may_lack_read_right_and_are_reported_when_lacking() {
+    let file = FieldFile::new(2 << 20);
+    let sqpoll = || small().sqpoll(Some(Duration::from_millis(5)));
+    for (name, builder) in [
+        ("IOPOLL", small().poll(Poll::IoPoll)),
+        ("SQPOLL", sqpoll()),
+        ("both", sqpoll().poll(Poll::IoPoll)),
+    ] {
+        let engine = builder.build().unwrap();
+        degraded(&engine, &file.path, file.seed, file.len);
+        let report = engine.report().to_string();
+        if !report.contains("io_uring_setup:") {
+            // Either in force or named as lost.
+            assert!(
+                name == "SQPOLL" || report.contains("IOPOLL"),
+                "{name}:\n{report}"
+            );
+            assert!(
+                name == "IOPOLL" || report.contains("SQPOLL"),
+                "{name}:\n{report}"
+            );
+        }
+    }
+}
+
+#[test]
+fn processors_that_do_not_exist_and_queues_deeper_than_the_device_are_reported() {
+    let file = FieldFile::new(2 << 20);
+    let engine = small().cpu_affinity(&[9999]).build().unwrap();
+    let rows = degraded(&engine, &file.path, file.seed, file.len);
+    assert!(
+        row(&rows, "cpu affinity")
+            .unwrap()
+            .requested
+            .contains("9999")
+    );
+
+    let engine = small()
+        .dram_budget(32 << 20)
+        .metadata_budget(16 << 20)
+        .queue_depth(4096);
+    let engine = engine.build().unwrap();
+    let rows = degraded(&engine, &file.path, file.seed, file.len);
+    if let Some(depth) = row(&rows, "queue depth") {
+        assert!(depth.requested == "4096" && depth.granted.parse::<u32>().unwrap() < 4096);
+    }
+}
