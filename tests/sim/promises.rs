@@ -685,6 +685,8 @@ fn a_plan_does_not_keep_its_engine_alive() {
         assert_eq!(field.read(page(20)).unwrap().len() as u64, PAGE);
         if cancel {
             plan.cancel();
+        } else {
+            drop(plan);
         }
         drop((field, engine));
         assert_eq!(
