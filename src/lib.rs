@@ -19,6 +19,45 @@ pub use ring::handle::BackendKind;
 #[cfg(not(loom))]
 pub use tiers::arena::HugePages;
 
+#[cfg(all(feature = "sim", not(loom)))]
+pub mod sim {
+    //! A disk in memory that fails as it is told to, for tests of a host that links ringfield and of ringfield itself.
+    //! Only with the feature `sim`.
+    //!
+    //! A [`Disk`] has files, faults and virtual time, all of it determined by a seed. A [`Simulation`] is an engine on
+    //! such a disk without a thread: the test calls [`Simulation::step`], so that every run of a seed is the same run.
+    //! [`threaded`] gives an engine as a host knows it, with a thread, on the same disk.
+    //!
+    //! Whatever the engine does, the simulated device checks what it is promised: no two reads in flight share memory, all
+    //! of it lies inside the pool, offsets and lengths are aligned, and no more reads are in flight than the depth. A
+    //! broken promise is a panic in the test. The memory of a read is poisoned when the read is submitted and filled only
+    //! when it is answered, so that a page that is used too early shows wrong bytes.
+    //!
+    //! ```
+    //! use ringfield::Engine;
+    //! use ringfield::sim::{Disk, Simulation};
+    //!
+    //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    //! let disk = Disk::new(7);
+    //! let content: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
+    //! disk.add_file("weights", content.clone(), 512)?;
+    //! disk.break_range("weights", 8192..8193);
+    //!
+    //! let builder = Engine::builder().dram_budget(8 << 20).page_size(4096);
+    //! let mut simulation = Simulation::new(&disk, builder)?;
+    //! let weights = simulation.open("weights")?;
+    //!
+    //! // One bad sector fails its page and no other.
+    //! let bad = simulation.run(weights.read_async(8000..9000));
+    //! assert!(matches!(bad, Some(Err(ringfield::Error::Read { page: 2, .. }))));
+    //! let good = simulation.run(weights.read_async(0..8192)).ok_or("nothing left to happen")??;
+    //! assert_eq!(good.to_vec(), &content[..8192]);
+    //! # Ok(()) }
+    //! ```
+    pub use crate::engine::simulation::{Machine, Shutdown, Simulation, break_loops, threaded};
+    pub use crate::ring::simulated_disk::{Answer, Answered, Disk, Faults};
+}
+
 #[cfg(not(loom))]
 const _: () = {
     const fn send_sync<T: Send + Sync>() {}

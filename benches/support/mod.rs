@@ -141,7 +141,7 @@ pub fn fio(path: &Path, bs: u64, depth: u32, extra: &[&str]) -> Option<Sample> {
         .args([
             format!("--bs={bs}"),
             format!("--iodepth={depth}"),
-            format!("--runtime={}", seconds()),
+            format!("--runtime={}ms", (seconds() * 1000.0) as u64),
         ])
         .args(extra)
         .output()

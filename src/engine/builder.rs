@@ -200,16 +200,19 @@ impl EngineBuilder {
     /// [`Error::InvalidOption`]; [`Error::BudgetTooSmall`], which names the minimum; [`Error::BudgetOverLimit`] where the
     /// memory cgroup or the machine has less; [`Error::Os`] where memory is refused.
     pub fn build(self) -> Result<Engine> {
-        let (parts, _) = self.parts()?;
+        let parts = self.parts(u32::MAX, u32::MAX)?;
         Ok(Engine {
             core: Arc::new(Core::new(parts)),
         })
     }
 
-    pub(crate) fn parts(self) -> Result<(CoreParts, u32)> {
+    /// What an engine is made of, with at most so many frames and waiters.
+    pub(crate) fn parts(self, frames_max: u32, waiters_max: u32) -> Result<CoreParts> {
         let mut config = self.config;
         check(&config)?;
-        let layout = Layout::of(&config)?;
+        let mut layout = Layout::of(&config)?;
+        layout.frames = layout.frames.min(frames_max);
+        layout.waiters = layout.waiters.min(waiters_max);
         if let Some((limit, limit_of)) = memory_limit()
             && config.budget > limit
         {
@@ -240,16 +243,13 @@ impl EngineBuilder {
         );
         let pinned_bytes = arena.bytes() as u64 + layout.fixed_bytes + layout.metadata_bytes;
         let pool = Pool::new(arena, layout.frames, config.page_size, layout.waiters);
-        Ok((
-            CoreParts {
-                pool: Arc::new(pool),
-                config,
-                build_grants: grants,
-                pinned_bytes,
-                metadata_bytes: layout.metadata_bytes,
-            },
-            layout.frames,
-        ))
+        Ok(CoreParts {
+            pool: Arc::new(pool),
+            config,
+            build_grants: grants,
+            pinned_bytes,
+            metadata_bytes: layout.metadata_bytes,
+        })
     }
 }
 

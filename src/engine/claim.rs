@@ -339,7 +339,7 @@ impl FieldShared {
             };
             if !pool.ops.register(pool.frame(frame), op) {
                 pool.ops.release(op);
-                // The list is closed right after the phase changed.
+                // The list is closed right before the phase changes.
                 std::hint::spin_loop();
                 continue;
             }

@@ -50,6 +50,9 @@ pub(crate) struct Core {
     rings: Mutex<Vec<Arc<Ring>>>,
     fields: Mutex<HashMap<FieldIdentity, Weak<FieldShared>>>,
     next_field: AtomicU32,
+    /// Virtual time, where the disk is a simulated one.
+    #[cfg(feature = "sim")]
+    clock_ns: Option<Arc<AtomicU64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,12 +88,24 @@ impl Core {
             rings: Mutex::new(Vec::new()),
             fields: Mutex::new(HashMap::new()),
             next_field: AtomicU32::new(0),
+            #[cfg(feature = "sim")]
+            clock_ns: None,
         }
     }
 
     /// The clock that reads are timed with.
     pub(crate) fn now_ns(&self) -> u64 {
+        #[cfg(feature = "sim")]
+        if let Some(clock_ns) = &self.clock_ns {
+            return clock_ns.load(Relaxed);
+        }
         sys::now_ns()
+    }
+
+    /// From now on time is what `clock_ns` says.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_clock(&mut self, clock_ns: Arc<AtomicU64>) {
+        self.clock_ns = Some(clock_ns);
     }
 
     pub(crate) fn busy(&self) -> Error {
@@ -148,8 +163,7 @@ impl Core {
         if self.is_forked() {
             return Err(Error::Forked);
         }
-        let frame_bytes = self.pool.frame_bytes;
-        let file = OpenFile::open(path, frame_bytes).map_err(|fault| match fault {
+        let file = OpenFile::open(path, self.pool.frame_bytes).map_err(|fault| match fault {
             OpenFault::Kind(kind) => Error::NotAFile {
                 path: path.to_path_buf(),
                 kind,
@@ -159,24 +173,30 @@ impl Core {
                 errno: e.raw_os_error().unwrap_or(libc::EIO),
             },
         })?;
+        self.open_file(file, options, |file| {
+            let ring = self.ring_of(file)?;
+            let index = ring.add_file(file).map_err(|e| refused(file, &e))?;
+            Ok((ring, index))
+        })
+    }
+
+    /// Makes a field of an open file. `add` makes the file known to a ring: the ring, and the file's index there.
+    pub(crate) fn open_file(
+        self: &Arc<Self>,
+        file: OpenFile,
+        options: OpenOptions,
+        add: impl FnOnce(&Arc<OpenFile>) -> Result<(Arc<Ring>, u32)>,
+    ) -> Result<Field> {
         let identity = (file.identity, options.extent, options.extent_base);
         if let Some(shared) = lock(&self.fields).get(&identity).and_then(Weak::upgrade) {
             return Ok(Field { shared });
         }
         let geometry = self.geometry(&file, options)?;
-        let charged =
-            (size_of::<FieldShared>() + size_of::<OpenFile>() + path.as_os_str().len() + 256)
-                as u64;
-        self.charge(|| path.display().to_string(), charged)?;
+        let name_bytes = file.path.as_os_str().len();
+        let charged = (size_of::<FieldShared>() + size_of::<OpenFile>() + name_bytes + 256) as u64;
+        self.charge(|| file.path.display().to_string(), charged)?;
         let file = Arc::new(file);
-        let added = self.ring_of(&file).and_then(|ring| {
-            let index = ring.add_file(&file).map_err(|e| Error::Open {
-                path: path.to_path_buf(),
-                errno: e.raw_os_error().unwrap_or(libc::EIO),
-            })?;
-            Ok((ring, index))
-        });
-        let (ring, file_index) = match added {
+        let (ring, file_index) = match add(&file) {
             Ok(added) => added,
             Err(e) => {
                 self.discharge(charged);
@@ -248,7 +268,9 @@ impl Core {
             .io_bytes_max
             .unwrap_or(IO_BYTES_MAX)
             .min(IO_BYTES_MAX) as u32;
+        let submission = self.loop_config(depth, io_bytes_max.max(4096));
         let config = RingConfig {
+            submission,
             kind: self.config.backend,
             sqpoll_idle_ms: self.config.sqpoll_idle_ms,
             iopoll: self.config.iopoll,
@@ -257,14 +279,6 @@ impl Core {
             scratch: self.pool.arena.scratch(),
             scratch_bytes: SCRATCH_BYTES as u32,
             spin: self.spin.clone(),
-            submission: LoopConfig {
-                depth,
-                arena: self.pool.address(0),
-                frame_bytes: self.pool.frame_bytes,
-                io_bytes_max: io_bytes_max.max(4096),
-                deadline_ns: self.config.read_deadline.map(|d| d.as_nanos() as u64),
-                shutdown_ns: self.config.shutdown_timeout.as_nanos() as u64,
-            },
         };
         let name = device.name.clone();
         let mut completer = Completer::new(self.pool.clone());
@@ -283,6 +297,32 @@ impl Core {
         })?;
         rings.push(ring.clone());
         Ok(ring)
+    }
+}
+
+impl Core {
+    pub(crate) fn loop_config(&self, depth: u32, io_bytes_max: u32) -> LoopConfig {
+        LoopConfig {
+            depth,
+            arena: self.pool.address(0),
+            frame_bytes: self.pool.frame_bytes,
+            io_bytes_max,
+            deadline_ns: self.config.read_deadline.map(|d| d.as_nanos() as u64),
+            shutdown_ns: self.config.shutdown_timeout.as_nanos() as u64,
+        }
+    }
+
+    /// Takes a ring that was started elsewhere.
+    #[cfg(feature = "sim")]
+    pub(crate) fn add_ring(&self, ring: Arc<Ring>) {
+        lock(&self.rings).push(ring);
+    }
+}
+
+fn refused(file: &OpenFile, e: &std::io::Error) -> Error {
+    Error::Open {
+        path: file.path.clone(),
+        errno: e.raw_os_error().unwrap_or(libc::EIO),
     }
 }
 

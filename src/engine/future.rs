@@ -5,6 +5,7 @@ use super::core::is_restart;
 use super::field::FieldShared;
 use super::view::View;
 use crate::error::{Error, Result};
+use crate::ring::fault::Fault;
 use crate::ring::lane::{Chain, Lane};
 use crate::tiers::frame::Phase;
 use crate::tiers::pool::Pool;
@@ -37,6 +38,8 @@ enum State {
     Reading {
         pinned: Pinned,
         op: u32,
+        /// The unit whose read failed, of several the first.
+        failed: Option<(u64, Fault)>,
     },
     Over,
 }
@@ -98,7 +101,11 @@ impl<'f> ReadFuture<'f> {
             field.unpin(&pinned);
             return Poll::Ready(Err(field.core.busy()));
         };
-        self.state = State::Reading { pinned, op };
+        self.state = State::Reading {
+            pinned,
+            op,
+            failed: None,
+        };
         field.ring.shared.begin_wait();
         self.go_on(context)
     }
@@ -126,11 +133,15 @@ impl<'f> ReadFuture<'f> {
 
     /// Looks at the loading units, the last one first, and waits for the first that is not done.
     fn go_on(&mut self, context: &Context<'_>) -> Poll<Result<View<'f>>> {
-        let State::Reading { mut pinned, op } = self.state else {
+        let State::Reading {
+            mut pinned,
+            op,
+            mut failed,
+        } = self.state
+        else {
             return Poll::Pending;
         };
         let (field, pool) = (self.field, self.pool());
-        let mut error = None;
         while pinned.loading > 0 {
             let unit = pinned.first + u64::from(pinned.loading) - 1;
             let Some(frame) = field.frame_of(&pinned, unit) else {
@@ -139,7 +150,7 @@ impl<'f> ReadFuture<'f> {
             };
             match pool.outcome(frame) {
                 None => {
-                    self.state = State::Reading { pinned, op };
+                    self.state = State::Reading { pinned, op, failed };
                     pool.ops.rearm(op, Notify::Waker(context.waker().clone()));
                     if pool.ops.register(pool.frame(frame), op) {
                         return Poll::Pending;
@@ -148,7 +159,7 @@ impl<'f> ReadFuture<'f> {
                 Some(outcome) => {
                     pinned.loading -= 1;
                     if let Err(fault) = outcome {
-                        error = Some(field.fault_error(unit, fault));
+                        failed = Some((unit, fault));
                     }
                 }
             }
@@ -156,9 +167,10 @@ impl<'f> ReadFuture<'f> {
         pool.ops.release(op);
         field.ring.shared.end_wait();
         self.state = State::Over;
-        match error {
+        match failed {
             None => Poll::Ready(Ok(self.view(pinned))),
-            Some(e) => {
+            Some((unit, fault)) => {
+                let e = field.fault_error(unit, fault);
                 field.unpin(&pinned);
                 if is_restart(&e) && self.restarts < RESTARTS_MAX {
                     self.restarts += 1;
@@ -187,7 +199,7 @@ impl<'f> ReadFuture<'f> {
                 self.pool().ops.abandon(op);
                 self.pool().unpin(frame);
             }
-            State::Reading { pinned, op } => {
+            State::Reading { pinned, op, .. } => {
                 self.pool().ops.abandon(op);
                 self.field.ring.shared.end_wait();
                 self.field.unpin(&pinned);

@@ -13,6 +13,8 @@ mod hits;
 pub(crate) mod plan;
 mod prefetch;
 pub(crate) mod report;
+#[cfg(feature = "sim")]
+pub(crate) mod simulation;
 pub(crate) mod stats;
 pub(crate) mod view;
 

@@ -69,6 +69,8 @@ pub struct Stats {
     pub frames_loading: u64,
     /// See `frames_resident`.
     pub frames_lost: u64,
+    /// Frames that views or waiting reads pin now; some of those above.
+    pub frames_pinned: u64,
     /// Frames there are.
     pub frames: u64,
     /// Memory taken at `build()`, metadata included, in bytes.
@@ -96,6 +98,7 @@ impl Stats {
             frames_resident: u64::from(resident),
             frames_loading: u64::from(loading),
             frames_lost: u64::from(lost),
+            frames_pinned: u64::from(pool.pinned_frames()),
             frames: u64::from(pool.frame_count()),
             pinned_bytes: core.pinned_bytes,
             metadata_left_bytes: core.metadata_left(),

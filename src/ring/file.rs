@@ -94,10 +94,18 @@ impl OpenFile {
         // Without /proc the path itself is opened; O_NONBLOCK keeps a FIFO put there meanwhile from blocking.
         let target = if reopened.exists() { &reopened } else { path };
         let open = |flags: i32| {
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(flags | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
-                .open(target)
+            let flags = flags | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+            let open = |flags| {
+                OpenOptions::new()
+                    .read(true)
+                    .custom_flags(flags)
+                    .open(target)
+            };
+            // Only a file's owner may spare its access time (open(2)); it saves about 2 % of a read.
+            match open(flags | libc::O_NOATIME) {
+                Err(e) if e.raw_os_error() == Some(libc::EPERM) => open(flags),
+                opened => opened,
+            }
         };
         let buffered = open(0)?;
         let (direct, align, why) = match sys::direct_io(buffered.as_fd()) {
@@ -135,6 +143,30 @@ impl OpenFile {
             align,
             direct,
             why_buffered: why,
+            device,
+        })
+    }
+
+    /// A file of a simulated disk: `file` has its identity, the disk its content.
+    #[cfg(all(feature = "sim", not(loom)))]
+    pub(crate) fn simulated(
+        file: File,
+        path: &Path,
+        align: u32,
+        device: u64,
+    ) -> io::Result<OpenFile> {
+        let metadata = file.metadata()?;
+        Ok(OpenFile {
+            identity: Identity::of(&metadata, metadata.len()),
+            path: path.to_path_buf(),
+            file,
+            align,
+            direct: align > 1,
+            why_buffered: if align > 1 {
+                ""
+            } else {
+                "the simulated disk says so"
+            },
             device,
         })
     }

@@ -7,6 +7,8 @@ use crate::ring::grant::Grant;
 use crate::ring::lane::Slots;
 use crate::ring::pread::{self, Pread};
 use crate::ring::shared::{Control, Shared};
+#[cfg(feature = "sim")]
+use crate::ring::sim::{Sim, SimConfig};
 use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, Step, SubmissionLoop};
 use crate::ring::sys;
@@ -84,15 +86,29 @@ impl Ring {
         F: FnMut(Event) + Send + 'static,
     {
         let shared = Arc::new(Shared::new(slots));
+        let file = first_file.clone();
+        let submission = config.submission;
+        Ring::spawn(submission, device, shared, move |shared, started| {
+            let pinned = sys::set_affinity_if_any(&config.cpus);
+            serve(config, shared, &file, started, pinned, on_event);
+        })
+    }
+
+    /// Starts a thread for `body`, which says when its loop has started and returns when it has ended.
+    fn spawn(
+        config: LoopConfig,
+        device: Device,
+        shared: Arc<Shared>,
+        body: impl FnOnce(&Arc<Shared>, &SyncSender<io::Result<Vec<Grant>>>) + Send + 'static,
+    ) -> io::Result<Ring> {
         let (started_tx, started) = sync_channel(1);
         let (finished_tx, finished) = sync_channel(1);
         let thread = {
-            let (shared, config, file) = (shared.clone(), config.clone(), first_file.clone());
+            let shared = shared.clone();
             std::thread::Builder::new()
                 .name(format!("ringfield-{}", device.name))
                 .spawn(move || {
-                    let pinned = sys::set_affinity_if_any(&config.cpus);
-                    serve(config, &shared, &file, &started_tx, pinned, on_event);
+                    body(&shared, &started_tx);
                     let _ = finished_tx.send(());
                 })?
         };
@@ -104,12 +120,12 @@ impl Ring {
                 shared,
                 device,
                 grants,
-                depth: config.submission.depth,
+                depth: config.depth,
                 thread: Mutex::new(Some(Thread {
                     handle: thread,
                     finished,
                 })),
-                shutdown: Duration::from_nanos(config.submission.shutdown_ns),
+                shutdown: Duration::from_nanos(config.shutdown_ns),
             }),
             Err(e) => {
                 let _ = thread.join();
@@ -118,8 +134,59 @@ impl Ring {
         }
     }
 
+    /// A ring whose loop has no thread: somebody steps it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn stepped(config: LoopConfig, device: Device, shared: Arc<Shared>) -> Ring {
+        Ring {
+            shared,
+            device,
+            grants: vec![Grant::full("backend", "sim")],
+            depth: config.depth,
+            thread: Mutex::new(None),
+            shutdown: Duration::from_nanos(config.shutdown_ns),
+        }
+    }
+
+    /// A ring with a thread that reads from a simulated disk.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated<F>(
+        config: SimConfig,
+        device: Device,
+        shared: Arc<Shared>,
+        backend: Sim,
+        on_event: F,
+    ) -> io::Result<Ring>
+    where
+        F: FnMut(Event) + Send + 'static,
+    {
+        Ring::spawn(config.submission, device, shared, move |shared, started| {
+            // All of it, not the one field: only the whole may be sent.
+            let config = config;
+            let grants = vec![Grant::full("backend", "sim")];
+            if started.send(Ok(grants)).is_ok() {
+                let shared = shared.clone();
+                run(SubmissionLoop::new(
+                    shared,
+                    backend,
+                    config.submission,
+                    Arc::new(SpinGate::new(false)),
+                    on_event,
+                ));
+            }
+        })
+    }
+
     /// Makes a file known to the loop; returns its index there.
     pub(crate) fn add_file(&self, file: &Arc<OpenFile>) -> io::Result<u32> {
+        let (index, answer) = self.send_file(file);
+        self.added(index, &answer)
+    }
+
+    /// Tells the loop of a file: its index, and where the loop's answer comes in.
+    pub(crate) fn send_file(&self, file: &Arc<OpenFile>) -> (u32, Receiver<Result<(), i32>>) {
         let index = self.shared.reserve_file();
         let (reply, answer) = sync_channel(1);
         self.shared.control(Control::AddFile {
@@ -127,6 +194,11 @@ impl Ring {
             file: file.clone(),
             reply,
         });
+        (index, answer)
+    }
+
+    /// Waits for the loop's answer.
+    pub(crate) fn added(&self, index: u32, answer: &Receiver<Result<(), i32>>) -> io::Result<u32> {
         match answer.recv() {
             Ok(Ok(())) => Ok(index),
             Ok(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),

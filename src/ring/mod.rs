@@ -17,6 +17,10 @@ pub(crate) mod lane;
 #[cfg(not(loom))]
 pub(crate) mod pread;
 pub(crate) mod shared;
+#[cfg(all(feature = "sim", not(loom)))]
+pub(crate) mod sim;
+#[cfg(all(feature = "sim", not(loom)))]
+pub(crate) mod simulated_disk;
 pub(crate) mod spin;
 pub(crate) mod submission_loop;
 pub(crate) mod sys;

@@ -26,7 +26,7 @@ pub(crate) enum Control {
     /// Stop; reads in flight are waited for as long as the loop's configuration says.
     Stop,
     /// Fail as a bug in the loop would.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     Panic,
 }
 

@@ -74,6 +74,8 @@ const SPIN_DEPTH: u32 = 8;
 const SPIN_NS: u64 = 15_000;
 /// A transient error is tried this often.
 const ATTEMPTS_MAX: u32 = 10;
+/// How often in a read deadline the alarm of an overdue slot repeats: for those who came to wait for it later.
+const ALARMS: u64 = 4;
 /// First pause before trying again, in nanoseconds; doubles each time.
 const BACKOFF_NS: u64 = 100_000;
 
@@ -82,6 +84,10 @@ const BACKOFF_NS: u64 = 100_000;
 struct Piece {
     slots: [u32; SEGMENTS_MAX],
     slot_count: u32,
+    /// Slots before this one are settled: somebody else may use them by now, so they are not looked at again.
+    first: u32,
+    /// Where in the piece slot `first` begins, in bytes.
+    first_at: u32,
     lane: Lane,
     file: u32,
     /// File offset of byte 0 of the piece.
@@ -103,6 +109,8 @@ impl Piece {
         Piece {
             slots: [0; SEGMENTS_MAX],
             slot_count: 0,
+            first: 0,
+            first_at: 0,
             lane: Lane::Demand,
             file: 0,
             offset: 0,
@@ -234,6 +242,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.end()
     }
 
+    #[cfg(all(feature = "sim", not(loom)))]
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
     fn in_flight(&self) -> u32 {
         self.config.depth - self.idle.len() as u32 - self.delayed.len() as u32
     }
@@ -330,7 +343,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                     self.fail_rest(piece, Fault::Shutdown);
                 }
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sim"))]
+            #[allow(clippy::panic)]
             Control::Panic => panic!("a panic asked for by a test"),
         }
     }
@@ -458,18 +472,28 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             .get(slot.file() as usize)
             .and_then(Option::as_ref)
             .map_or(512, |file| file.align);
-        let limit = limit.max(align);
+        let limit = (limit - limit % align).max(align);
+        let frame_bytes = self.config.frame_bytes;
+        let arena = self.config.arena;
+        let address = |index: u32| arena.wrapping_add(index as usize * frame_bytes as usize);
+        let start = address(first).wrapping_add(within as usize);
+        let reaches = |backend: &B, to: *mut u8, bytes: u32| {
+            let last = to.wrapping_add(bytes as usize - 1);
+            backend.same_buffer(start, to) && backend.same_buffer(start, last)
+        };
         let mut bytes = (slot.bytes() - within).min(limit);
+        // A unit of several frames can lie in two buffers; a frame never does.
+        while !reaches(&self.backend, start, bytes) {
+            let frames = u64::from(within + bytes - 1) / frame_bytes;
+            bytes = (frames * frame_bytes) as u32 - within;
+        }
         slot.issued.store(within + bytes, Relaxed);
         let piece = &mut self.pieces[token as usize];
         piece.slots[0] = first;
         piece.slot_count = 1;
+        piece.first = 0;
+        piece.first_at = 0;
         if within + bytes == slot.bytes() {
-            let address = |index: u32| {
-                self.config
-                    .arena
-                    .wrapping_add(index as usize * self.config.frame_bytes as usize)
-            };
             let mut last = first;
             let mut next = queue.after(&self.links, first);
             queue.remove(&mut self.links, first);
@@ -481,7 +505,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                     && slot.issued.load(Relaxed) == 0;
                 let together =
                     address(index) == address(last).wrapping_add(previous.bytes() as usize);
-                let reachable = self.backend.same_buffer(address(first), address(index))
+                let reachable = reaches(&self.backend, address(index), slot.bytes())
                     && (together || self.backend.vectored());
                 if !adjacent
                     || !reachable
@@ -509,11 +533,12 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         piece.attempts = 0;
         piece.busy = true;
         piece.submitted_ns = self.now_ns;
-        piece.alarm_ns = self.config.deadline_ns.map_or(u64::MAX, |deadline| {
-            slot.queued_ns.load(Relaxed).saturating_add(deadline)
-        });
+        piece.alarm_ns = u64::MAX;
         for &index in &piece.slots[..piece.slot_count as usize] {
             let queued = slots.get(index).queued_ns.load(Relaxed);
+            if let Some(deadline) = self.config.deadline_ns {
+                piece.alarm_ns = piece.alarm_ns.min(queued.saturating_add(deadline));
+            }
             self.shared
                 .times(lane)
                 .queue_ns
@@ -555,22 +580,49 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.staged += 1;
     }
 
-    /// Calls `each(slot, within the slot, length)` for the parts of slots in bytes `at..at + len` of a piece.
+    /// Calls `each(slot, within the slot, length)` for the parts of slots in bytes `at..at + len` of a piece, which are
+    /// not accounted for yet.
     fn overlaps(&self, piece: &Piece, at: u32, len: u32, mut each: impl FnMut(u32, u32, u32)) {
-        let mut start = 0u32;
-        for (k, &index) in piece.slots[..piece.slot_count as usize].iter().enumerate() {
+        let mut start = piece.first_at;
+        for k in piece.first..piece.slot_count {
+            if start >= at + len {
+                return;
+            }
+            let index = piece.slots[k as usize];
             let within = if k == 0 { piece.within } else { 0 };
-            let room = if piece.slot_count == 1 {
-                piece.bytes
-            } else {
-                self.shared.slots.get(index).bytes() - within
-            };
+            let room = self.room(piece, k);
             let (low, high) = (start.max(at), (start + room).min(at + len));
             if low < high {
                 each(index, within + (low - start), high - low);
             }
             start += room;
         }
+    }
+
+    /// Bytes of a piece that belong to its slot `k`, which is not settled.
+    fn room(&self, piece: &Piece, k: u32) -> u32 {
+        if piece.slot_count == 1 {
+            return piece.bytes;
+        }
+        let within = if k == 0 { piece.within } else { 0 };
+        self.shared.slots.get(piece.slots[k as usize]).bytes() - within
+    }
+
+    /// Steps over the slots of a piece whose part of it ends at or before `at`.
+    fn pass_settled(&mut self, token: u32, at: u32) {
+        let piece = &self.pieces[token as usize];
+        let (mut first, mut first_at) = (piece.first, piece.first_at);
+        while first < piece.slot_count {
+            let end = first_at + self.room(piece, first);
+            if end > at {
+                break;
+            }
+            first += 1;
+            first_at = end;
+        }
+        let piece = &mut self.pieces[token as usize];
+        piece.first = first;
+        piece.first_at = first_at;
     }
 
     fn hand_over(&mut self, wait: Wait) {
@@ -628,7 +680,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
     fn next_alarm(&self) -> Option<u64> {
         let deadline = self.config.deadline_ns?;
         let in_flight = self.pieces.iter().filter(|piece| piece.busy);
-        let queued = self.demand.front().map(|index| {
+        let fronts = [self.demand.front(), self.prefetch.front()];
+        let queued = fronts.into_iter().flatten().map(|index| {
             let queued_ns = self.shared.slots.get(index).queued_ns.load(Relaxed);
             queued_ns.saturating_add(deadline)
         });
@@ -703,8 +756,6 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let whole = got - got % align;
         if whole > 0 {
             self.credit(token, whole);
-            let piece = &mut self.pieces[token as usize];
-            piece.attempts = 0;
             add(&self.shared.counters.retries, 1);
             return self.go_on(token, u32::MAX);
         }
@@ -836,7 +887,9 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 count += 1;
             }
         });
-        self.pieces[token as usize].at += bytes;
+        let at = self.pieces[token as usize].at + bytes;
+        self.pieces[token as usize].at = at;
+        self.pass_settled(token, at);
         for &index in &complete[..count] {
             self.report(index);
         }
@@ -855,7 +908,10 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 chunk += len;
             }
         });
-        self.pieces[token as usize].chunk = chunk;
+        let piece = &mut self.pieces[token as usize];
+        piece.chunk = chunk;
+        // What was tried for the bytes before says nothing of these.
+        piece.attempts = 0;
         self.again(token);
     }
 
@@ -901,8 +957,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             if !piece.busy || piece.alarm_ns > self.now_ns {
                 continue;
             }
-            piece.alarm_ns = self.now_ns.saturating_add(deadline);
-            for k in 0..piece.slot_count as usize {
+            piece.alarm_ns = self.now_ns.saturating_add(deadline / ALARMS);
+            for k in piece.first as usize..piece.slot_count as usize {
                 let slot = self.pieces[token].slots[k];
                 if self.shared.slots.get(slot).remaining.load(Relaxed) != 0 {
                     (self.on_event)(Event::Overdue { slot });
@@ -910,15 +966,19 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             }
         }
         let slots = self.shared.slots.clone();
-        let mut next = self.demand.front();
-        while let Some(index) = next {
-            let slot = slots.get(index);
-            if slot.queued_ns.load(Relaxed).saturating_add(deadline) > self.now_ns {
-                break;
+        // Prefetches too: a read may wait for the frame of one, to have it after.
+        for queue in [&self.demand, &self.prefetch] {
+            let mut next = queue.front();
+            while let Some(index) = next {
+                let slot = slots.get(index);
+                if slot.queued_ns.load(Relaxed).saturating_add(deadline) > self.now_ns {
+                    break;
+                }
+                let rearmed = self.now_ns.saturating_sub(deadline - deadline / ALARMS);
+                slot.queued_ns.store(rearmed, Relaxed);
+                (self.on_event)(Event::Overdue { slot: index });
+                next = queue.after(&self.links, index);
             }
-            slot.queued_ns.store(self.now_ns, Relaxed);
-            (self.on_event)(Event::Overdue { slot: index });
-            next = self.demand.after(&self.links, index);
         }
     }
 
@@ -948,8 +1008,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             if !self.pieces[token].busy {
                 continue;
             }
-            for k in 0..self.pieces[token].slot_count as usize {
-                let slot = self.pieces[token].slots[k];
+            for k in self.pieces[token].first..self.pieces[token].slot_count {
+                let slot = self.pieces[token].slots[k as usize];
                 if self.shared.slots.get(slot).remaining.load(Relaxed) != 0 {
                     (self.on_event)(Event::Lost { slot, fault });
                 }

@@ -215,6 +215,19 @@ pub(crate) fn memlock_limit() -> Option<u64> {
     (rc == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
+/// A file that exists in memory only and has no name (memfd_create(2)).
+#[cfg(all(feature = "sim", not(loom)))]
+pub(crate) fn memory_file() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the name is a NUL-terminated string; a negative result is checked below.
+    let fd = unsafe { libc::memfd_create(c"ringfield-sim".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` is a fresh descriptor that nothing else owns.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
 /// Pins the calling thread to `cpus`; an error leaves it where it was.
 pub(crate) fn set_affinity(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: an all-zero cpu_set_t is the empty set.

@@ -12,6 +12,7 @@
 //!              │             ▼           ▼
 //!              └───────── Failed      Resident + STALE ──▶ Claimed (last unpin)
 //! ```
+//! `Failed` goes back to `Loading` where the page was given up without a read and somebody asks for it again.
 //!
 //! `Claimed` belongs to one thread. `Loading` belongs to the device's submission loop (or to the caller that reads
 //! inline). A lookup may add a pin to a frame in any phase before it sees that the page is not there; so every change
@@ -257,6 +258,12 @@ impl Frame {
         self.waiters.store(super::wait::EMPTY, Ordering::Relaxed);
         let by = Phase::Loading.bits() - Phase::Claimed.bits() + flags + u64::from(pinned);
         self.state.fetch_add(by, Ordering::Release);
+    }
+
+    /// Failed → Loading, by a caller that has pinned the frame and holds the bucket of its page.
+    pub(crate) fn restart_loading(&self) {
+        self.waiters.store(super::wait::EMPTY, Ordering::Relaxed);
+        self.change(Phase::Failed, Phase::Loading);
     }
 
     /// Loading → Resident, Failed or Lost. Release: the page's bytes, or the fault, are visible with it.

@@ -256,7 +256,8 @@ impl Pool {
     /// The page's frame as the chain has it; pinned on demand.
     fn find_in(&self, bucket: &Bucket<'_>, key: Key, purpose: Purpose) -> Option<Claim> {
         let present = |state: State| match state.phase() {
-            Phase::Loading | Phase::Failed => true,
+            // A lost page stays lost: a second frame for it would be mistaken for the one that others have pinned.
+            Phase::Loading | Phase::Failed | Phase::Lost => true,
             Phase::Resident => !state.is_stale(),
             _ => false,
         };
@@ -286,10 +287,14 @@ impl Pool {
         if state.has(PREFETCHED | AHEAD) {
             self.first_use(index, state);
         }
-        Some(if state.phase() == Phase::Resident {
-            Claim::Hit(index)
-        } else {
-            Claim::Joined(index)
+        Some(match state.phase() {
+            Phase::Resident => Claim::Hit(index),
+            // It was given up without a read: this caller reads it, and who has not looked yet waits for that.
+            Phase::Failed if self.fault(index) == Fault::Closed => {
+                frame.restart_loading();
+                Claim::Owner(index)
+            }
+            _ => Claim::Joined(index),
         })
     }
 
@@ -318,19 +323,21 @@ impl Pool {
         batches: &mut BatchWakes,
     ) {
         let frame = self.frame(index);
-        match outcome {
+        let phase = match outcome {
             Ok(()) => {
                 self.clear_tail(index, self.span(index));
-                frame.finish_loading(Phase::Resident);
+                Phase::Resident
             }
             Err(fault) => {
                 self.detail(index)
                     .fault
                     .store(fault.encode(), Ordering::Relaxed);
-                frame.finish_loading(Phase::Failed);
+                Phase::Failed
             }
-        }
-        self.ops.close(frame, batches);
+        };
+        let waiters = self.ops.close(frame);
+        frame.finish_loading(phase);
+        self.ops.notify_all(waiters, batches);
         if outcome.is_err() {
             self.tear_down_leaving(index);
         }
@@ -342,8 +349,9 @@ impl Pool {
         self.detail(index)
             .fault
             .store(fault.encode(), Ordering::Relaxed);
+        let waiters = self.ops.close(frame);
         frame.finish_loading(Phase::Lost);
-        self.ops.close(frame, batches);
+        self.ops.notify_all(waiters, batches);
     }
 
     /// Zeroes what lies behind the last byte of the file in its last page.
@@ -363,11 +371,14 @@ impl Pool {
         let frame = self.frame(index);
         match frame.state().phase() {
             Phase::Resident => Some(Ok(())),
-            Phase::Failed | Phase::Lost => Some(Err(Fault::decode(
-                self.detail(index).fault.load(Ordering::Relaxed),
-            ))),
+            Phase::Failed | Phase::Lost => Some(Err(self.fault(index))),
             _ => None,
         }
+    }
+
+    /// Why a read failed.
+    fn fault(&self, index: u32) -> Fault {
+        Fault::decode(self.detail(index).fault.load(Ordering::Relaxed))
     }
 
     // ---- out ----------------------------------------------------------------------------------------------------------
@@ -481,14 +492,15 @@ impl Pool {
         Some(index)
     }
 
-    /// Claims adjacent frames: the first run behind the hand that is free or can be evicted.
+    /// Claims adjacent frames: the first run behind the hand that is free or can be evicted, at a multiple of its length
+    /// if there is one, so that runs of one length never leave gaps that none of them fits.
     fn allocate_run(&self, allocation: &mut Allocation, span: u32, keep: u64) -> Option<u32> {
         let count = self.frame_count();
         if span > count {
             return None;
         }
-        // The first round spares what was used since the last one.
-        for spare_referenced in [true, false] {
+        // The first round spares what was used since the last one; only the last begins anywhere.
+        for (aligned, spare_referenced) in [(true, true), (true, false), (false, false)] {
             let start = self.policy.hand() % count;
             let mut scanned = 0;
             let mut at = start;
@@ -505,7 +517,9 @@ impl Pool {
                 let frame = self.frame(at);
                 let state = frame.state();
                 let units = match state.phase() {
+                    _ if aligned && have == 0 && at % span != 0 => 0,
                     Phase::Free if state.pins() == 0 => 1,
+                    Phase::Failed if state.pins() == 0 => self.span(at),
                     Phase::Resident if state.pins() == 0 && !state.has(keep) => {
                         if spare_referenced && state.is_referenced() {
                             frame.unreference();
@@ -517,7 +531,7 @@ impl Pool {
                     _ => 0,
                 };
                 let step = match (units, state.phase()) {
-                    (0, Phase::Resident | Phase::Loading) => self.span(at),
+                    (0, Phase::Resident | Phase::Loading | Phase::Failed) => self.span(at),
                     (0, _) => 1,
                     (n, _) => n,
                 }
@@ -551,7 +565,8 @@ impl Pool {
             let frame = self.frame(at);
             let claimed = frame
                 .claim(Phase::Free, 0)
-                .or_else(|| frame.claim(Phase::Resident, keep));
+                .or_else(|| frame.claim(Phase::Resident, keep))
+                .or_else(|| frame.claim_leaving());
             if let Some(state) = claimed {
                 at += self.take_out(at, state);
             } else {

@@ -44,6 +44,10 @@ struct Op {
     notify: Mutex<Option<Notify>>,
 }
 
+/// The list of a frame whose read is over.
+#[derive(Debug)]
+pub(crate) struct Waiters(u32);
+
 /// The operation slots of an engine.
 #[derive(Debug)]
 pub(crate) struct Ops {
@@ -196,10 +200,16 @@ impl Ops {
         }
     }
 
-    /// Closes the list of a frame whose read is over and notifies everyone in it. Batches are collected in `batches`.
-    pub(crate) fn close(&self, frame: &Frame, batches: &mut BatchWakes) {
-        let head = frame.waiters.swap(CLOSED, Ordering::AcqRel);
-        self.notify_list(head, batches);
+    /// Closes the list of a frame whose read is over. To be done before the phase says so: from then on the frame may be
+    /// read again for somebody else. [`Ops::notify_all`] follows.
+    #[must_use]
+    pub(crate) fn close(&self, frame: &Frame) -> Waiters {
+        Waiters(frame.waiters.swap(CLOSED, Ordering::AcqRel))
+    }
+
+    /// Notifies everyone who was in a list. Batches are collected in `batches`.
+    pub(crate) fn notify_all(&self, waiters: Waiters, batches: &mut BatchWakes) {
+        self.notify_list(waiters.0, batches);
     }
 
     /// Notifies everyone who waits for a frame, but leaves its list open.

@@ -1,0 +1,12 @@
+//! The engine on a disk that fails in every way we know.
+//!
+//! [`seeds`] runs a random workload against random faults, once a seed, and judges every byte and every error.
+//! [`promises`] has one test for each promise that a user could hold us to.
+
+mod field_model;
+mod judge;
+mod promises;
+mod random;
+mod seeds;
+mod woken;
+mod world;
