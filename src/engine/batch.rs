@@ -189,6 +189,9 @@ impl Batch {
 
     /// Hands everything staged to the devices, one submission for each.
     pub fn flush(&mut self) {
+        if self.core.is_forked() {
+            return;
+        }
         self.start_staged(false, &mut None);
     }
 
@@ -319,6 +322,10 @@ impl Batch {
     /// Hands over what is staged and blocks until at least `min` results can be taken, or all there are. Returns how many
     /// can; 0 means that nothing is pending.
     pub fn wait(&mut self, min: usize) -> usize {
+        if self.core.is_forked() {
+            self.fail_all(&Error::Forked);
+            return self.ready.len();
+        }
         self.flush();
         loop {
             let ready = self.ready.len();
@@ -338,6 +345,20 @@ impl Batch {
             self.collect(missing as u32);
             self.flush();
         }
+    }
+
+    /// Makes results of all that is under way, without touching what other threads may hold.
+    fn fail_all(&mut self, error: &Error) {
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if matches!(entry.stage, Stage::Staged | Stage::InFlight) {
+                entry.stage = Stage::Ready;
+                entry.pinned = Pinned::NOTHING;
+                entry.error = Some(error.clone());
+                self.ready.push_back(index as u32);
+            }
+        }
+        self.staged.clear();
+        self.in_flight = 0;
     }
 
     /// Takes in what was notified, after waiting for `want` of it.
@@ -442,6 +463,7 @@ impl Batch {
 
     fn view_of(&self, entry: &Entry) -> Result<View<'_>> {
         match &entry.error {
+            _ if self.core.is_forked() => Err(Error::Forked),
             Some(error) => Err(error.clone()),
             None => {
                 let field = &self.fields[entry.field as usize];
@@ -487,7 +509,7 @@ impl Batch {
             if entry.stage == Stage::Idle {
                 continue;
             }
-            if entry.stage == Stage::InFlight {
+            if entry.stage == Stage::InFlight && !self.core.is_forked() {
                 self.core.pool.ops.abandon(entry.op);
             }
             if entry.pinned.count > 0 {

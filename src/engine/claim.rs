@@ -162,6 +162,9 @@ impl FieldShared {
 
     #[inline(never)]
     fn unpin_many(&self, pinned: &Pinned) {
+        if self.core.is_forked() {
+            return;
+        }
         for unit in pinned.first..pinned.first + u64::from(pinned.count) {
             if let Some(frame) = self.pool().pinned(self.key(unit)) {
                 self.pool().unpin(frame);

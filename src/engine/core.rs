@@ -115,12 +115,26 @@ impl Core {
         }
     }
 
+    /// True in a child of the process that built this. There no lock may be taken: another thread may have held it when
+    /// the process was forked, and is not there to give it back.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        fork::generation() != self.fork_generation
+    }
+
+    /// The rings; none in a forked child.
     pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         lock(&self.rings).clone()
     }
 
     /// The fields that are open, each once.
     pub(crate) fn open_fields(&self) -> Vec<Arc<FieldShared>> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         let fields = lock(&self.fields);
         fields.values().filter_map(Weak::upgrade).collect()
     }
@@ -146,7 +160,7 @@ impl Core {
 
     /// Opens a file, or finds it open.
     pub(crate) fn open(self: &Arc<Self>, path: &Path, options: OpenOptions) -> Result<Field> {
-        if fork::generation() != self.fork_generation {
+        if self.is_forked() {
             return Err(Error::Forked);
         }
         let file = OpenFile::open(path, self.pool.frame_bytes).map_err(|fault| match fault {
@@ -314,10 +328,13 @@ fn refused(file: &OpenFile, e: &std::io::Error) -> Error {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if fork::generation() != self.fork_generation {
-            for ring in self.rings() {
+        if self.is_forked() {
+            let rings = self.rings.get_mut();
+            for ring in rings.unwrap_or_else(PoisonError::into_inner) {
                 ring.abandon();
             }
+            // Where the pool was, this process may have memory of its own by now.
+            std::mem::forget(self.pool.clone());
         }
     }
 }

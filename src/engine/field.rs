@@ -3,7 +3,6 @@
 use super::Engine;
 use super::claim::Pinned;
 use super::core::Core;
-use super::fork;
 use super::future::ReadFuture;
 use super::geometry::Geometry;
 use super::view::View;
@@ -72,10 +71,10 @@ impl FieldShared {
 
     #[inline]
     fn check_fork(&self) -> Result<()> {
-        if fork::generation() == self.core.fork_generation {
-            Ok(())
-        } else {
+        if self.core.is_forked() {
             Err(Error::Forked)
+        } else {
+            Ok(())
         }
     }
 
@@ -126,12 +125,13 @@ impl FieldShared {
 
 impl Drop for FieldShared {
     fn drop(&mut self) {
-        self.core.forget_field(self);
-        if fork::generation() == self.core.fork_generation {
-            self.ring.shared.control(Control::RemoveFile {
-                index: self.file_index,
-            });
+        if self.core.is_forked() {
+            return;
         }
+        self.core.forget_field(self);
+        self.ring.shared.control(Control::RemoveFile {
+            index: self.file_index,
+        });
     }
 }
 

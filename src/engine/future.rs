@@ -189,7 +189,11 @@ impl<'f> ReadFuture<'f> {
 
     /// Gives everything back but the read itself.
     fn let_go(&mut self) {
-        match std::mem::replace(&mut self.state, State::Over) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        if self.field.core.is_forked() {
+            return;
+        }
+        match state {
             State::Start | State::Over => {}
             State::Room { frame, op } => {
                 self.pool().ops.abandon(op);
@@ -209,6 +213,10 @@ impl<'f> Future for ReadFuture<'f> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if this.field.core.is_forked() {
+            this.state = State::Over;
+            return Poll::Ready(Err(Error::Forked));
+        }
         if this.started_ns == 0 && this.field.core.config.read_deadline.is_some() {
             this.started_ns = this.field.core.now_ns().max(1);
         }

@@ -1,36 +1,48 @@
 //! Counting hits without sharing a cache line: each thread adds to a counter of its own.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// Threads with a counter of their own; further ones share the last.
 const OWN: usize = 127;
+
+/// How often a thread tries to get or give one back. The lock is held for a moment only, but in a forked child it may be held for
+/// ever, by a thread that is not there.
+const LOOKS: u32 = 10_000;
 
 /// Which counters are taken, in all engines of the process.
 static TAKEN: Mutex<[bool; OWN]> = Mutex::new([false; OWN]);
 
 struct Place(usize);
 
+fn taken() -> Option<MutexGuard<'static, [bool; OWN]>> {
+    for _ in 0..LOOKS {
+        match TAKEN.try_lock() {
+            Ok(taken) => return Some(taken),
+            Err(TryLockError::Poisoned(taken)) => return Some(taken.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    None
+}
+
 impl Place {
     fn take() -> Place {
-        let mut taken = TAKEN
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let place = taken.iter().position(|&t| !t).unwrap_or(OWN);
-        if let Some(taken) = taken.get_mut(place) {
-            *taken = true;
-        }
-        Place(place)
+        let place = taken().and_then(|mut taken| {
+            let place = taken.iter().position(|&t| !t)?;
+            taken[place] = true;
+            Some(place)
+        });
+        Place(place.unwrap_or(OWN))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = TAKEN
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(taken) = taken.get_mut(self.0) {
-            *taken = false;
+        if self.0 < OWN
+            && let Some(mut taken) = taken()
+        {
+            taken[self.0] = false;
         }
     }
 }

@@ -3,9 +3,9 @@
 //! A plan is an ordered list of ranges. As much of it as fits is read ahead, in order; the rest follows as planned pages
 //! are read by the host. Planned pages are the last to be evicted until they have been read or the plan is replaced.
 
+use super::Engine;
 use super::core::Core;
 use super::field::{Field, FieldShared};
-use super::{Engine, fork};
 use crate::ring::lane::{Chain, Lane};
 use crate::ring::shared::Control;
 use crate::sync::{Mutex, lock};
@@ -68,6 +68,9 @@ impl Plan {
 
     /// Units (pages or extents) of the plan that have been queued or were found resident.
     pub fn queued(&self) -> u64 {
+        if self.engine.core.is_forked() {
+            return 0;
+        }
         let inner = lock(&self.engine.core.plan.inner);
         if inner.epoch == self.epoch {
             inner.queued
@@ -90,6 +93,12 @@ impl Engine {
     /// read. Ranges outside their field are cut to it. A plan does not keep its fields open.
     pub fn plan(&self, ranges: &[FieldRange]) -> Plan {
         let core = &self.core;
+        if core.is_forked() {
+            return Plan {
+                engine: self.clone(),
+                epoch: 0,
+            };
+        }
         core.cancel_plan(None);
         let epoch = {
             let mut inner = lock(&core.plan.inner);
@@ -117,6 +126,9 @@ impl Engine {
 impl Core {
     /// Ends the plan in force, if it is `epoch` or any.
     fn cancel_plan(&self, epoch: Option<u32>) {
+        if self.is_forked() {
+            return;
+        }
         let epoch = {
             let mut inner = lock(&self.plan.inner);
             if inner.epoch == 0 || epoch.is_some_and(|epoch| epoch != inner.epoch) {
@@ -126,9 +138,6 @@ impl Core {
             inner.ranges.clear();
             inner.epoch
         };
-        if fork::generation() != self.fork_generation {
-            return;
-        }
         for ring in self.rings() {
             ring.shared.control(Control::Cancel { epoch });
         }
@@ -148,7 +157,7 @@ impl Core {
 
     #[cold]
     fn feed_plan_now(&self) {
-        if fork::generation() != self.fork_generation {
+        if self.is_forked() {
             return;
         }
         let mut inner = lock(&self.plan.inner);

@@ -1,6 +1,7 @@
 //! What was asked of the machine, what it granted, why not more, and how to get it.
 
 use super::core::Core;
+use crate::error::Error;
 use crate::ring::grant::Grant;
 use std::fmt;
 
@@ -13,6 +14,15 @@ pub struct Report {
 impl Report {
     pub(crate) fn of(core: &Core) -> Report {
         let mut rows = core.build_grants.clone();
+        if core.is_forked() {
+            rows.push(Grant::less(
+                "engine",
+                "in this process",
+                "in the parent",
+                Error::Forked.to_string(),
+                "build a new engine after fork()",
+            ));
+        }
         for ring in core.rings() {
             let name = &ring.device.name;
             let wanted = core.config.queue_depth;

@@ -2,7 +2,6 @@
 
 use super::claim::Pinned;
 use super::field::FieldShared;
-use super::fork;
 use std::fmt;
 
 /// Bytes of a field, read in place from the pool's pages. They stay where they are, unchanged, until the view is
@@ -119,7 +118,7 @@ impl<'f> View<'f> {
     /// `len` bytes of a pinned frame. `None` in a forked child, where the arena is not mapped.
     #[inline]
     fn slice(&self, first: *const u8, len: usize) -> Option<&[u8]> {
-        if fork::generation() != self.field.core.fork_generation {
+        if self.field.core.is_forked() {
             return None;
         }
         // SAFETY: the frame is resident and pinned for as long as this view lives, so nothing writes to it or reuses it;
@@ -187,6 +186,9 @@ impl<'v> Iterator for Chunks<'v> {
             return view.slice(view.bytes, view.len);
         }
         let field = view.field;
+        if field.core.is_forked() {
+            return None;
+        }
         let unit = field.geometry.unit(self.at);
         let upto = field.geometry.bytes(unit).end.min(end);
         // Pinned pages stay in the table.

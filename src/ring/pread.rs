@@ -2,7 +2,7 @@
 //!
 //! A synchronous read needs a thread of its own, so this backend alone has more than one thread a device.
 
-use crate::ring::backend::{Backend, Completion, Read, Wait};
+use crate::ring::backend::{Backend, Completion, Read, SEGMENTS_MAX, Wait};
 use crate::ring::sys;
 use crate::ring::wake::WakeWord;
 use crate::sync::{Condvar, Mutex, lock};
@@ -31,7 +31,7 @@ unsafe impl Send for Job {}
 struct Queues {
     jobs: VecDeque<Job>,
     done: Vec<Completion>,
-    /// Vectors of finished jobs, to be used again: nothing is allocated once each read in flight had one.
+    /// Vectors of finished jobs, to be used again; one for each read in flight from the start.
     spare: Vec<Vec<libc::iovec>>,
     stop: bool,
 }
@@ -61,7 +61,9 @@ impl Pread {
             queues: Mutex::new(Queues {
                 jobs: VecDeque::with_capacity(depth),
                 done: Vec::with_capacity(depth),
-                spare: Vec::with_capacity(depth),
+                spare: (0..depth)
+                    .map(|_| Vec::with_capacity(SEGMENTS_MAX))
+                    .collect(),
                 stop: false,
             }),
             work: Condvar::new(),

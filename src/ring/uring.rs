@@ -221,7 +221,11 @@ impl Uring {
                 self.reap(&mut |done| result = Some(done.result));
             }
             match result {
-                Some(n) if n >= 0 => return Ok(()),
+                Some(n) if n >= 0 => {
+                    // It is nobody's read.
+                    self.fixed_reads = 0;
+                    return Ok(());
+                }
                 Some(e) if self.fixed && (e == -libc::EINVAL || e == -libc::EFAULT) => {
                     self.fixed = false;
                     self.vectored_fixed = false;

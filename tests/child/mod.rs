@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 const PART: &str = "RINGFIELD_TEST_PART";
 
 /// Says that a test could not run.
+#[allow(unused_macros)]
 macro_rules! skipped {
     ($($why:tt)*) => {{
         eprintln!("\nSKIPPED: {}", format_args!($($why)*));
         return;
     }};
 }
+#[allow(unused_imports)]
 pub(crate) use skipped;
 
 /// Which part of the test this process is; `None` where it is the test runner.

@@ -14,7 +14,7 @@ pub(crate) fn io(name: &str) -> u64 {
     number_in(&fs::read_to_string("/proc/self/io").unwrap(), name)
 }
 
-fn number_in(text: &str, name: &str) -> u64 {
+pub(crate) fn number_in(text: &str, name: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .and_then(|rest| rest.split_whitespace().next())
