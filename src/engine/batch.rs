@@ -419,14 +419,14 @@ impl Batch {
         for index in 0..self.entries.len() {
             let entry = &mut self.entries[index];
             let waited = Duration::from_nanos(now_ns.saturating_sub(entry.submitted_ns));
-            if entry.stage != Stage::InFlight
-                || waited < deadline
-                || self.core.pool.ops.is_done(entry.op)
-            {
+            if entry.stage != Stage::InFlight || waited < deadline {
+                continue;
+            }
+            // One that was notified is among those to be collected, now or in a moment: it ends there.
+            if !self.core.pool.ops.give_up(entry.op) {
                 continue;
             }
             let field = &self.fields[entry.field as usize];
-            self.core.pool.ops.abandon(entry.op);
             field.unpin(&entry.pinned);
             entry.error = Some(Error::TimedOut {
                 path: field.file.path.clone(),

@@ -47,6 +47,9 @@ impl Pinned {
     }
 }
 
+/// How the read of a page ended.
+type ReadOutcome = std::result::Result<(), Fault>;
+
 /// A caller looks this long before it sleeps, in nanoseconds: about one read of a fast device.
 const SPIN_NS: u64 = 50_000;
 
@@ -291,7 +294,7 @@ impl FieldShared {
         if header.pin().phase() == Phase::Loading {
             let waited = self.wait_one(frame, self.overdue_ns());
             self.pool().unpin(frame);
-            if !waited? {
+            if waited?.is_none() {
                 return Err(Error::TimedOut {
                     path: self.file.path.clone(),
                     page: header.key().unit,
@@ -314,15 +317,16 @@ impl FieldShared {
             let Some(frame) = self.frame_of(pinned, unit) else {
                 continue;
             };
-            if !self.wait_one(frame, overdue_ns)? {
-                return Err(Error::TimedOut {
-                    path: self.file.path.clone(),
-                    page: unit,
-                    deadline: self.core.config.read_deadline.unwrap_or_default(),
-                });
-            }
-            if let Some(Err(fault)) = self.pool().outcome(frame) {
-                outcome = Err(self.fault_error(unit, fault));
+            match self.wait_one(frame, overdue_ns)? {
+                Some(Ok(())) => {}
+                Some(Err(fault)) => outcome = Err(self.fault_error(unit, fault)),
+                None => {
+                    return Err(Error::TimedOut {
+                        path: self.file.path.clone(),
+                        page: unit,
+                        deadline: self.core.config.read_deadline.unwrap_or_default(),
+                    });
+                }
             }
         }
         outcome
@@ -334,11 +338,16 @@ impl FieldShared {
         Some(sys::now_ns().saturating_add(deadline.as_nanos() as u64))
     }
 
-    /// Waits for one frame that the caller has pinned; false where it is `overdue_ns` first. A waiter can be woken before
-    /// the read is over: that does not give it more time.
-    fn wait_one(&self, frame: u32, overdue_ns: Option<u64>) -> Result<bool> {
+    /// Waits for one frame that the caller has pinned, and returns how its read ended; `None` where it is
+    /// `overdue_ns` first. A waiter can be woken before the read is over: that does not give it more time.
+    ///
+    /// The outcome is looked at once: a page that was given up can be read again for somebody else at any moment.
+    fn wait_one(&self, frame: u32, overdue_ns: Option<u64>) -> Result<Option<ReadOutcome>> {
         let pool = self.pool();
-        while pool.outcome(frame).is_none() {
+        loop {
+            if let Some(outcome) = pool.outcome(frame) {
+                return Ok(Some(outcome));
+            }
             let Some(op) = pool.ops.acquire(Notify::Thread) else {
                 return Err(self.core.busy());
             };
@@ -353,11 +362,10 @@ impl FieldShared {
                 .map(|overdue| Duration::from_nanos(overdue.saturating_sub(sys::now_ns())));
             if !pool.ops.block(op, left) {
                 pool.ops.abandon(op);
-                return Ok(false);
+                return Ok(None);
             }
             pool.ops.release(op);
         }
-        Ok(true)
     }
 
     /// The error for a unit whose read failed.

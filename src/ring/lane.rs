@@ -30,7 +30,7 @@ pub(crate) struct Slot {
     pub(crate) remaining: AtomicU32,
     /// Bytes handed to the backend so far (loop only).
     pub(crate) issued: AtomicU32,
-    /// [`PREFETCH`] and [`PROMOTING`].
+    /// [`PREFETCH`], [`PROMOTING`] and [`WANTED`].
     flags: AtomicU32,
     /// The plan a prefetch belongs to; 0 for none.
     epoch: AtomicU32,
@@ -46,6 +46,9 @@ pub(crate) struct Slot {
 const PREFETCH: u32 = 1;
 /// The slot is in the promotion lane.
 const PROMOTING: u32 = 2;
+/// Somebody waits for the slot. Set by a reader that joins a prefetch, which may be before the prefetch is linked, let
+/// alone pushed; so it is not cleared by linking, and a slot can carry it for no reason, which costs nothing.
+const WANTED: u32 = 4;
 
 /// Which queue of the device a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +106,19 @@ impl Slot {
             Lane::Prefetch => self.flags.fetch_or(PREFETCH, Ordering::Relaxed),
         };
     }
-    /// True for the first caller that asks since [`Slot::promotion_taken`]: only that one pushes the slot.
-    pub(crate) fn start_promotion(&self) -> bool {
-        self.flags.fetch_or(PROMOTING, Ordering::AcqRel) & PROMOTING == 0
+    /// Notes that somebody waits for the slot. True where the caller must push it to the promotion lane: nobody did so
+    /// since [`Slot::promotion_taken`], and the loop may have put it among the prefetches already.
+    pub(crate) fn want(&self) -> bool {
+        let before = self.flags.fetch_or(WANTED, Ordering::AcqRel);
+        before & (PREFETCH | WANTED) == PREFETCH
+            && self.flags.fetch_or(PROMOTING, Ordering::AcqRel) & PROMOTING == 0
+    }
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & WANTED != 0
+    }
+    /// The slot's read is over.
+    pub(crate) fn unwant(&self) {
+        self.flags.fetch_and(!WANTED, Ordering::AcqRel);
     }
     pub(crate) fn promotion_taken(&self) {
         self.flags.fetch_and(!PROMOTING, Ordering::AcqRel);
@@ -357,7 +370,7 @@ mod loom_tests {
             };
             let (a, b) = (push(&[0, 1]), push(&[2]));
             let mut seen = [0u32; 3];
-            let mut take = |seen: &mut [u32; 3]| {
+            let take = |seen: &mut [u32; 3]| {
                 shared.1.take(&shared.0, |index| {
                     seen[index as usize] += 1;
                     // What the claimer wrote is visible with the slot.

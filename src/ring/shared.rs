@@ -124,8 +124,7 @@ impl Shared {
 
     /// Moves a prefetch that somebody now waits for to the demand lane, if it still can be.
     pub(crate) fn promote(&self, index: u32) {
-        let slot = self.slots.get(index);
-        if slot.lane() == Lane::Prefetch && slot.start_promotion() {
+        if self.slots.get(index).want() {
             self.promoted.push_one(&self.slots, index);
             self.wake_loop();
         }
@@ -207,5 +206,63 @@ impl Shared {
             0 => None,
             errno => Some(Fault::Os(errno as i32)),
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::Shared;
+    use crate::ring::lane::{Chain, Lane, Request, Slots};
+    use loom::sync::Arc as LoomArc;
+    use std::sync::Arc;
+
+    /// What the loop does with what it takes, in its order: prefetches, then promotions.
+    fn take(shared: &Shared, queue: &mut Option<Lane>) {
+        shared.lane(Lane::Prefetch).take(&shared.slots, |index| {
+            let wanted = shared.slots.get(index).is_wanted();
+            *queue = Some(if wanted { Lane::Demand } else { Lane::Prefetch });
+        });
+        shared.promoted.take(&shared.slots, |index| {
+            if *queue == Some(Lane::Prefetch) {
+                *queue = Some(Lane::Demand);
+            }
+            shared.slots.get(index).promotion_taken();
+        });
+    }
+
+    /// A reader can find a prefetch at any time after its frame is in the table: before its slot is linked, before it is
+    /// pushed, before and after the loop takes it.
+    #[test]
+    fn loom_a_prefetch_that_a_reader_joins_is_promoted_whenever_it_comes() {
+        loom::model(|| {
+            let shared = LoomArc::new(Shared::new(Arc::new(Slots::new(1))));
+            let prefetcher = {
+                let shared = shared.clone();
+                loom::thread::spawn(move || {
+                    let mut chain = Chain::new();
+                    let request = Request {
+                        file: 0,
+                        offset: 0,
+                        bytes: 1,
+                        expected: 1,
+                        lane: Lane::Prefetch,
+                        queued_ns: 0,
+                        epoch: 0,
+                    };
+                    shared.slots.link(0, request, &mut chain);
+                    shared.submit(Lane::Prefetch, &chain);
+                })
+            };
+            let reader = {
+                let shared = shared.clone();
+                loom::thread::spawn(move || shared.promote(0))
+            };
+            let mut queue = None;
+            take(&shared, &mut queue);
+            prefetcher.join().ok();
+            reader.join().ok();
+            take(&shared, &mut queue);
+            assert_eq!(queue, Some(Lane::Demand));
+        });
     }
 }

@@ -286,7 +286,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         }
     }
 
-    fn accept(&mut self, slot: &Slot, index: u32, lane: Lane) {
+    fn accept(&mut self, slot: &Slot, index: u32, mut lane: Lane) {
+        if lane == Lane::Prefetch && slot.is_wanted() {
+            slot.set_lane(Lane::Demand);
+            lane = Lane::Demand;
+        }
         let open = match self.files.get_mut(slot.file() as usize) {
             Some(Some(file)) => {
                 file.slots += 1;
@@ -390,6 +394,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             add(&self.shared.counters.failed_slots, 1);
         }
         slot.remaining.store(0, Relaxed);
+        slot.unwant();
         self.shared.outstanding.fetch_sub(1, Ordering::Release);
         (self.on_event)(Event::Done {
             slot: index,

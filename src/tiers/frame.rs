@@ -96,9 +96,14 @@ impl State {
     pub(crate) fn is_referenced(self) -> bool {
         self.0 & REFERENCED != 0
     }
-    /// Gone from the table's point of view once nobody pins it.
+    /// Gone from the table's point of view once nobody pins it. A superseded page that is still being read is not: its
+    /// memory is the device's.
     pub(crate) fn is_leaving(self) -> bool {
-        self.is_stale() || self.0 & PHASES == Phase::Failed.bits()
+        match self.phase() {
+            Phase::Failed => true,
+            Phase::Resident => self.is_stale(),
+            _ => false,
+        }
     }
 }
 
@@ -168,6 +173,7 @@ impl Frame {
         }
     }
 
+    #[cfg(any(test, loom))]
     pub(crate) fn version(&self) -> u32 {
         self.version.load(Ordering::Relaxed)
     }
@@ -267,8 +273,9 @@ impl Frame {
     }
 
     /// Loading → Resident, Failed or Lost. Release: the page's bytes, or the fault, are visible with it.
-    pub(crate) fn finish_loading(&self, phase: Phase) {
-        self.change(Phase::Loading, phase);
+    /// Returns the state before.
+    pub(crate) fn finish_loading(&self, phase: Phase) -> State {
+        self.change(Phase::Loading, phase)
     }
 
     /// Claimed → another phase.
@@ -276,14 +283,25 @@ impl Frame {
         self.change(Phase::Claimed, phase);
     }
 
-    fn change(&self, from: Phase, to: Phase) {
+    fn change(&self, from: Phase, to: Phase) -> State {
         let by = to.bits().wrapping_sub(from.bits());
-        self.state.fetch_add(by, Ordering::AcqRel);
+        State(self.state.fetch_add(by, Ordering::AcqRel))
     }
 
-    /// Marks the page as superseded; returns the state before.
-    pub(crate) fn make_stale(&self) -> State {
-        State(self.state.fetch_or(STALE, Ordering::AcqRel))
+    /// Marks the page as superseded, unless it has just been evicted: then the frame is somebody else's already.
+    #[cfg(any(test, loom))]
+    pub(crate) fn make_stale(&self) {
+        let mut seen = self.state.load(Ordering::Relaxed);
+        while matches!(State(seen).phase(), Phase::Loading | Phase::Resident) {
+            let stale = seen | STALE;
+            match self
+                .state
+                .compare_exchange(seen, stale, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// Member → Claimed-by-its-extent and back need no atomics of their own: members are touched only by the owner of

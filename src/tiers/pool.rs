@@ -257,8 +257,8 @@ impl Pool {
     fn find_in(&self, bucket: &Bucket<'_>, key: Key, purpose: Purpose) -> Option<Claim> {
         let present = |state: State| match state.phase() {
             // A lost page stays lost: a second frame for it would be mistaken for the one that others have pinned.
-            Phase::Loading | Phase::Failed | Phase::Lost => true,
-            Phase::Resident => !state.is_stale(),
+            Phase::Lost => true,
+            Phase::Loading | Phase::Failed | Phase::Resident => !state.is_stale(),
             _ => false,
         };
         let index = bucket.find(&self.frames, key, |frame| present(frame.state()))?;
@@ -336,9 +336,9 @@ impl Pool {
             }
         };
         let waiters = self.ops.close(frame);
-        frame.finish_loading(phase);
+        let before = frame.finish_loading(phase);
         self.ops.notify_all(waiters, batches);
-        if outcome.is_err() {
+        if outcome.is_err() || before.is_stale() {
             self.tear_down_leaving(index);
         }
     }
@@ -646,12 +646,13 @@ impl Pool {
     }
 
     /// Switches a page to a new version: `index` holds it, claimed by the caller. Views of the old one keep it; it goes
-    /// with the last of them.
+    /// with the last of them, or with the end of its read.
+    #[cfg(any(test, loom))]
     pub(crate) fn publish(&self, key: Key, index: u32) {
         let bucket = self.table.bucket(key);
         let old = bucket.find(&self.frames, key, |frame| {
             let state = frame.state();
-            state.is_resident() && !state.is_stale()
+            matches!(state.phase(), Phase::Loading | Phase::Resident) && !state.is_stale()
         });
         let version = old.map_or(0, |old| self.frame(old).version() + 1);
         // The old one first: a lookup in between misses, and decides under this lock.
@@ -672,3 +673,7 @@ impl Pool {
     /// No frame; for callers that keep an index.
     pub(crate) const NONE: u32 = NIL;
 }
+
+#[cfg(all(test, loom))]
+#[path = "loom_tests.rs"]
+mod loom_tests;

@@ -42,6 +42,42 @@ struct Op {
     next: AtomicU32,
     word: AtomicU32,
     notify: Mutex<Option<Notify>>,
+    /// Stands for the futex under the model checker.
+    #[cfg(loom)]
+    sleeper: loom::sync::Notify,
+}
+
+impl Op {
+    fn new(next: u32) -> Op {
+        Op {
+            next: AtomicU32::new(next),
+            word: AtomicU32::new(DONE),
+            notify: Mutex::new(None),
+            #[cfg(loom)]
+            sleeper: loom::sync::Notify::new(),
+        }
+    }
+
+    /// Sleeps while the word says `PARKED`, at most `timeout`; can return for no reason.
+    #[cfg(not(loom))]
+    fn sleep(&self, timeout: Option<Duration>) {
+        sys::futex_wait(&self.word, PARKED, timeout);
+    }
+
+    #[cfg(not(loom))]
+    fn wake(&self) {
+        sys::futex_wake(&self.word, 1);
+    }
+
+    #[cfg(loom)]
+    fn sleep(&self, _timeout: Option<Duration>) {
+        self.sleeper.wait();
+    }
+
+    #[cfg(loom)]
+    fn wake(&self) {
+        self.sleeper.notify();
+    }
 }
 
 /// The list of a frame whose read is over.
@@ -59,11 +95,7 @@ pub(crate) struct Ops {
 impl Ops {
     pub(crate) fn new(count: u32) -> Ops {
         let slots: Box<[Op]> = (0..count)
-            .map(|index| Op {
-                next: AtomicU32::new(if index + 1 < count { index + 1 } else { EMPTY }),
-                word: AtomicU32::new(DONE),
-                notify: Mutex::new(None),
-            })
+            .map(|index| Op::new(if index + 1 < count { index + 1 } else { EMPTY }))
             .collect();
         Ops {
             slots,
@@ -166,16 +198,26 @@ impl Ops {
 
     /// Stops waiting. The slot goes back now, or when its frame completes.
     pub(crate) fn abandon(&self, index: u32) {
-        let op = self.op(index);
-        // The waker goes now rather than when the read ends.
-        let (before, waiting) = {
-            let mut notify = lock(&op.notify);
-            (op.word.swap(ABANDONED, Ordering::AcqRel), notify.take())
-        };
-        drop(waiting);
-        if before == DONE {
+        if !self.give_up(index) {
             self.release(index);
         }
+    }
+
+    /// Stops waiting, unless it is over. True where the slot goes back when its frame completes; false where it has been
+    /// notified, or is being, and stays the caller's.
+    pub(crate) fn give_up(&self, index: u32) -> bool {
+        let op = self.op(index);
+        // The waker goes now rather than when the read ends.
+        let waiting = {
+            let mut notify = lock(&op.notify);
+            if op.word.load(Ordering::Acquire) == DONE {
+                return false;
+            }
+            op.word.store(ABANDONED, Ordering::Release);
+            notify.take()
+        };
+        drop(waiting);
+        true
     }
 
     /// Blocks until notified; false where `timeout` came first.
@@ -193,7 +235,7 @@ impl Ops {
             if left.is_some_and(|left| left.is_zero()) {
                 return word.load(Ordering::Acquire) == DONE;
             }
-            sys::futex_wait(word, PARKED, left);
+            self.op(index).sleep(left);
             if word.load(Ordering::Acquire) == DONE {
                 return true;
             }
@@ -249,7 +291,7 @@ impl Ops {
         }
         if before == PARKED {
             // Where the slot has a new owner already, that one looks at its word again and sleeps on.
-            return sys::futex_wake(&op.word, 1);
+            return op.wake();
         }
         match waiting {
             None | Some(Notify::Thread) => {}
