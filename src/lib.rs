@@ -1,4 +1,7 @@
 //! ringfield serves neural weights bigger than memory straight from SSDs, inside a latency-critical host process.
+// The model checker looks at the ring's and the pool's state machines alone.
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
+
 #[cfg(not(loom))]
 mod engine;
 mod error;
@@ -16,7 +19,6 @@ pub use ring::fault::Fault;
 pub use ring::grant::Grant as ReportRow;
 #[cfg(not(loom))]
 pub use ring::handle::BackendKind;
-#[cfg(not(loom))]
 pub use tiers::arena::HugePages;
 
 #[cfg(all(feature = "sim", not(loom)))]

@@ -137,7 +137,6 @@ pub(crate) fn block_device_len(file: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// How many of the `bytes` from `start` on are backed by huge pages (`PAGEMAP_SCAN`, Linux 6.7); `None` where the kernel
 /// does not say.
-#[cfg(not(loom))]
 pub(crate) fn huge_bytes(start: *const u8, bytes: usize) -> Option<usize> {
     /// `struct pm_scan_arg` of `linux/fs.h`.
     #[repr(C)]

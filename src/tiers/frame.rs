@@ -168,6 +168,7 @@ impl Frame {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn version(&self) -> u32 {
         self.version.load(Ordering::Relaxed)
     }
@@ -282,6 +283,7 @@ impl Frame {
     }
 
     /// Marks the page as superseded; returns the state before.
+    #[cfg(test)]
     pub(crate) fn make_stale(&self) -> State {
         State(self.state.fetch_or(STALE, Ordering::AcqRel))
     }

@@ -646,7 +646,8 @@ impl Pool {
     }
 
     /// Switches a page to a new version: `index` holds it, claimed by the caller. Views of the old one keep it; it goes
-    /// with the last of them.
+    /// with the last of them. The write side of this version is its tests: fields cannot be written to yet.
+    #[cfg(test)]
     pub(crate) fn publish(&self, key: Key, index: u32) {
         let bucket = self.table.bucket(key);
         let old = bucket.find(&self.frames, key, |frame| {
@@ -671,4 +672,31 @@ impl Pool {
 
     /// No frame; for callers that keep an index.
     pub(crate) const NONE: u32 = NIL;
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Claim, Pool, Purpose};
+    use crate::tiers::arena::Arena;
+    use crate::tiers::frame::{Key, Phase};
+    use crate::tiers::wait::BatchWakes;
+
+    #[test]
+    fn a_reader_keeps_its_version_while_a_newer_one_is_published() {
+        let pool = Pool::new(Arena::none(), 2, 4096, 2);
+        let key = Key { field: 0, unit: 7 };
+        let Ok(Claim::Owner(old)) = pool.claim(key, 1, Purpose::Demand) else {
+            panic!("an empty pool gives a frame");
+        };
+        pool.complete(old, Ok(()), &mut BatchWakes::default());
+        let new = 1 - old;
+        assert!(pool.frame(new).claim(Phase::Free, 0).is_some());
+        pool.publish(key, new);
+        assert_eq!(pool.frame(old).state().phase(), Phase::Resident);
+        assert_eq!(pool.frame(old).version(), 0);
+        assert_eq!(pool.hit(key).map(|(frame, _)| frame), Some(new));
+        assert_eq!(pool.frame(new).version(), 1);
+        pool.unpin(old);
+        assert_eq!(pool.frame(old).state().phase(), Phase::Free);
+    }
 }
