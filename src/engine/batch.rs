@@ -430,7 +430,7 @@ impl Batch {
             field.unpin(&entry.pinned);
             entry.error = Some(Error::TimedOut {
                 path: field.file.path.clone(),
-                page: entry.first + u64::from(entry.pinned.loading.saturating_sub(1)),
+                page: entry.pinned.waits_for(),
                 deadline,
             });
             entry.pinned = Pinned::NOTHING;

@@ -30,6 +30,11 @@ impl Pinned {
         loading: 0,
     };
 
+    /// The unit that is waited for: of those that may still be loading, the last.
+    pub(crate) fn waits_for(&self) -> u64 {
+        self.first + u64::from(self.loading.saturating_sub(1))
+    }
+
     /// One unit that is there.
     #[inline]
     pub(crate) fn resident(unit: u64, frame: u32) -> Pinned {

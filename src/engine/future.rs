@@ -248,10 +248,14 @@ impl<'f> Future for ReadFuture<'f> {
             && this.field.core.now_ns().saturating_sub(this.started_ns)
                 >= deadline.as_nanos() as u64
         {
+            let page = match this.state {
+                State::Reading { pinned, .. } => pinned.waits_for(),
+                _ => this.field.geometry.unit(this.range.start),
+            };
             this.let_go();
             return Poll::Ready(Err(Error::TimedOut {
                 path: this.field.file.path.clone(),
-                page: this.field.geometry.unit(this.range.start),
+                page,
                 deadline,
             }));
         }

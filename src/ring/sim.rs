@@ -101,6 +101,9 @@ impl Sim {
             others().all(|other| other.token != read.token),
             "a token in use: {what:?}"
         );
+        let bytes: u32 = read.segments.iter().map(|segment| segment.len).sum();
+        let most = config.submission.io_bytes_max.max(align);
+        assert!(bytes <= most, "at most {most} bytes: {what:?}");
         assert!(
             read.offset % u64::from(align) == 0,
             "an aligned offset: {what:?}"

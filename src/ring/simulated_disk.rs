@@ -157,6 +157,8 @@ pub(crate) struct State {
     submitted: u64,
     log: Vec<Answered>,
     backends: u64,
+    /// Users that have not gone.
+    attached: usize,
     /// Wakes the loop's thread, where it has one.
     waker: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -226,6 +228,7 @@ impl Disk {
                 submitted: 0,
                 log: Vec::new(),
                 backends: 0,
+                attached: 0,
                 waker: None,
             })),
             clock_ns: Arc::new(AtomicU64::new(EPOCH_NS)),
@@ -332,6 +335,11 @@ impl Disk {
         }
     }
 
+    /// Engines on this disk that have not gone; one that was leaked stays.
+    pub fn engines(&self) -> usize {
+        self.lock().attached
+    }
+
     /// Reads submitted so far; those in flight are among them.
     pub fn reads_submitted(&self) -> u64 {
         self.lock().submitted
@@ -378,11 +386,13 @@ impl State {
     pub(crate) fn attach(&mut self, waker: Option<Arc<dyn Fn() + Send + Sync>>) -> u64 {
         self.waker = waker;
         self.backends += 1;
+        self.attached += 1;
         self.backends
     }
 
     /// Forgets the reads of a user.
     pub(crate) fn detach(&mut self, backend: u64) {
+        self.attached -= 1;
         self.in_flight.retain(|read| read.backend != backend);
     }
 

@@ -451,7 +451,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             && self.prefetch_bytes < bytes_max
             && self.prefetch_reads < PREFETCH_READS_IN_FLIGHT
         {
-            self.issue_piece(Lane::Prefetch, PREFETCH_PIECE_BYTES);
+            let limit = PREFETCH_PIECE_BYTES.min(self.config.io_bytes_max);
+            self.issue_piece(Lane::Prefetch, limit);
         }
     }
 

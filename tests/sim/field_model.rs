@@ -66,9 +66,17 @@ impl FieldModel {
     pub(crate) fn span(&self) -> u64 {
         match self.extent {
             None => 1,
-            Some((bytes, _)) => (bytes + 2 * (self.align - 1))
-                .next_multiple_of(self.align)
-                .div_ceil(self.page),
+            Some((bytes, base)) => {
+                // Bytes before the extent in the aligned block that it begins in.
+                let before = if bytes % self.align == 0 {
+                    base % self.align
+                } else {
+                    self.align - 1
+                };
+                (bytes + before)
+                    .next_multiple_of(self.align)
+                    .div_ceil(self.page)
+            }
         }
     }
 }

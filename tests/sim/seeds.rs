@@ -165,7 +165,7 @@ macro_rules! say {
 impl<'w> Run<'w> {
     /// The workload.
     fn act(&mut self) {
-        let actions = self.random.from(40, 400);
+        let actions = self.random.from(40, 800);
         let at_once = self.random.from(1, 24);
         for _ in 0..actions {
             match self.random.below(100) {

@@ -1,23 +1,19 @@
-//! A waker that only counts.
+//! A waker that only remembers.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// How often a task was woken since it was last polled, and in all.
+/// Whether a task was woken since it was last polled.
 #[derive(Default)]
-pub(crate) struct Woken {
-    pending: AtomicU64,
-    total: AtomicU64,
-}
+pub(crate) struct Woken(AtomicBool);
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.pending.fetch_add(1, SeqCst);
-        self.total.fetch_add(1, SeqCst);
+        self.0.store(true, SeqCst);
     }
 }
 
@@ -45,26 +41,19 @@ impl<F: Future> Task<F> {
     }
 
     pub(crate) fn poll(&mut self) -> Poll<F::Output> {
-        self.woken.pending.store(0, SeqCst);
+        self.woken.0.store(false, SeqCst);
         let mut context = Context::from_waker(&self.waker);
         self.future.as_mut().poll(&mut context)
     }
 
     /// Gives the task another waker, as an executor does that moves tasks about.
     pub(crate) fn move_to_another_waker(&mut self) {
-        let pending = self.is_woken();
-        self.woken = Arc::new(Woken::default());
-        if pending {
-            self.woken.pending.store(1, SeqCst);
-        }
+        let woken = self.is_woken();
+        self.woken = Arc::new(Woken(AtomicBool::new(woken)));
         self.waker = Waker::from(self.woken.clone());
     }
 
     pub(crate) fn is_woken(&self) -> bool {
-        self.woken.pending.load(SeqCst) > 0
-    }
-
-    pub(crate) fn wakes(&self) -> u64 {
-        self.woken.total.load(SeqCst)
+        self.woken.0.load(SeqCst)
     }
 }
