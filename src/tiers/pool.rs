@@ -517,7 +517,7 @@ impl Pool {
                 let frame = self.frame(at);
                 let state = frame.state();
                 let units = match state.phase() {
-                    _ if aligned && have == 0 && at % span != 0 => 0,
+                    _ if aligned && have == 0 && !at.is_multiple_of(span) => 0,
                     Phase::Free if state.pins() == 0 => 1,
                     Phase::Failed if state.pins() == 0 => self.span(at),
                     Phase::Resident if state.pins() == 0 && !state.has(keep) => {
