@@ -13,6 +13,7 @@ use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, Step, SubmissionLoop};
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -63,6 +64,8 @@ pub struct Simulation {
     ring: Arc<Ring>,
     disk: Disk,
     submission: Loop,
+    /// The loop has panicked.
+    broken: bool,
     ended: bool,
 }
 
@@ -118,6 +121,7 @@ impl Simulation {
                 Arc::new(SpinGate::new(false)),
                 Box::new(move |event| completer.handle(event)),
             ),
+            broken: false,
             ended: false,
         })
     }
@@ -167,6 +171,10 @@ impl Simulation {
         if self.ended {
             return false;
         }
+        if self.broken {
+            self.ended = !self.submission.refuse_requests();
+            return false;
+        }
         self.submission.backend_mut().limit_wait(until_ns);
         self.ended = self.submission.step(true) != Step::Running;
         !self.ended && !self.submission.backend_mut().is_idle()
@@ -187,6 +195,15 @@ impl Simulation {
             if !self.step() && !flag.0.load(Relaxed) {
                 return None;
             }
+        }
+    }
+
+    /// Makes the loop panic, as a bug in it would. Reads that wait fail, and so do those that come.
+    pub fn break_loop(&mut self) {
+        self.ring.shared.control(Control::Panic);
+        if catch_unwind(AssertUnwindSafe(|| self.round(0))).is_err() {
+            self.broken = true;
+            self.submission.fail_all();
         }
     }
 
@@ -258,8 +275,7 @@ impl Disk {
 }
 
 /// Makes the submission loops of an engine panic, as a bug in them would, to see that its reads fail instead of hanging.
-///
-/// Not for a [`Simulation`]: its loop is stepped by the caller, who would get the panic.
+/// For a stepped engine there is [`Simulation::break_loop`].
 pub fn break_loops(engine: &Engine) {
     for ring in engine.core.rings() {
         ring.shared.control(Control::Panic);

@@ -24,6 +24,8 @@ pub(crate) struct Case<'c> {
     pub(crate) waited: Duration,
     /// There are few places for waiting reads.
     pub(crate) few_waiters: bool,
+    /// The loop has panicked.
+    pub(crate) broken: bool,
 }
 
 impl Case<'_> {
@@ -48,7 +50,7 @@ impl Case<'_> {
                 // Extents need adjacent frames, which a few pins can deny: those of others, or of an extent of the same
                 // read that lies in the middle.
                 let apart = field.span() > 1 && (*pinned > 0 || need > field.span());
-                *n == need && (apart || need + pinned > self.frames)
+                *n == need && (apart || need + pinned > self.frames || self.broken)
             }
             Error::Busy { .. } => self.few_waiters,
             Error::TimedOut { page, deadline, .. } => {
@@ -92,6 +94,7 @@ impl Case<'_> {
         let answers = self.answers(page..page + 1);
         let stalled = || answers.iter().filter(is_stalled);
         match fault {
+            Fault::LoopFailed => self.broken,
             Fault::Os(EIO) => answers.iter().filter(inside).any(|a| a.result == -EIO),
             Fault::Os(EAGAIN | EINTR) => stalled().filter(inside).count() >= ATTEMPTS,
             Fault::Short(got) => {

@@ -97,6 +97,7 @@ fn run(seed: u64, verbose: bool) {
         reads: Vec::new(),
         views: Vec::new(),
         plan: None,
+        broken: false,
         begun: 0,
         delivered: 0,
         orphaned: 0,
@@ -106,6 +107,8 @@ fn run(seed: u64, verbose: bool) {
         run.leave();
         drop((fields, clean));
         end_with_unanswered_reads(simulation, &disk, shutdown_timeout);
+    } else if run.random.chance(10) {
+        run.fail();
     } else {
         run.settle();
         check_pool(&mut simulation, &disk, &clean, frames, page, machine);
@@ -148,6 +151,8 @@ struct Run<'w> {
     reads: Vec<Reading<'w>>,
     views: Vec<Held<'w>>,
     plan: Option<Plan>,
+    /// The loop has panicked.
+    broken: bool,
     /// Reads polled at least once; they end delivered (bytes or an error) or orphaned (dropped).
     begun: u64,
     delivered: u64,
@@ -329,6 +334,7 @@ impl<'w> Run<'w> {
             deadline: self.deadline,
             waited: Duration::from_nanos(self.disk.now_ns() - began_ns),
             few_waiters: self.machine.waiters_max < 64,
+            broken: self.broken,
         }
         .judge(error);
     }
@@ -512,6 +518,33 @@ impl<'w> Run<'w> {
             (0, 0, 0)
         );
         assert_eq!(self.disk.reads_in_flight(), 0);
+    }
+
+    /// The loop panics: whoever waits is told.
+    fn fail(mut self) {
+        say!(self, "the loop panics");
+        self.simulation.break_loop();
+        self.broken = true;
+        self.reads.retain(|read| read.began_ns.is_some());
+        let mut polls = 0;
+        while let Some(at) = self.reads.iter().position(|read| read.task.is_woken()) {
+            self.poll(at);
+            self.simulation.step();
+            polls += 1;
+            assert!(polls < 10_000, "reads end in a bounded number of polls");
+        }
+        assert!(
+            self.reads.is_empty(),
+            "reads hang: {:?}",
+            self.reads[0].task
+        );
+        while !self.views.is_empty() {
+            self.drop_view();
+        }
+        assert_eq!(self.begun, self.delivered + self.orphaned);
+        let stats = self.simulation.engine().stats();
+        assert_eq!((stats.frames_pinned, stats.frames_loading), (0, 0));
+        assert!(stats.frames_lost >= (self.disk.reads_in_flight() as u64).min(1));
     }
 
     /// Everybody goes, whatever is in flight.
