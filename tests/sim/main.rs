@@ -4,6 +4,8 @@
 //! [`promises`] has one test for each promise that a user could hold us to.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// A prefetch of one range is what is meant.
+#![allow(clippy::single_range_in_vec_init)]
 
 mod field_model;
 mod judge;
