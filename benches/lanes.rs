@@ -23,7 +23,7 @@ fn flood(field: &Field, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         if head - tail < AHEAD {
             let at = head % half;
-            field.prefetch(&[at..at + CHUNK]);
+            field.prefetch(std::slice::from_ref(&(at..at + CHUNK)));
             head += CHUNK;
             continue;
         }

@@ -238,7 +238,7 @@ impl Map {
     fn touch(&self, at: u64, block: u64) {
         for page in (at..(at + block).min(self.len as u64)).step_by(4096) {
             // SAFETY: `page` is below the mapping's length.
-            black_box(unsafe { self.base.add(page as usize).read_volatile() });
+            black_box(unsafe { self.base.wrapping_add(page as usize).read_volatile() });
         }
     }
 
@@ -246,7 +246,7 @@ impl Map {
         // SAFETY: the range lies in the mapping; WILLNEED only starts reads.
         unsafe {
             libc::madvise(
-                self.base.add(at as usize).cast(),
+                self.base.wrapping_add(at as usize).cast(),
                 block as usize,
                 libc::MADV_WILLNEED,
             )

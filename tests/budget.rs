@@ -158,6 +158,8 @@ impl Drop for MemoryGroup {
 fn a_budget_over_the_cgroups_limit_is_refused_before_any_memory_is_taken() {
     const LIMIT: u64 = 48 << 20;
     if let Some(group) = child::part() {
+        // Made outside: where the files of tests lie in memory, they are charged to whoever makes them.
+        let file = FieldFile::new(64 << 20);
         MemoryGroup::enter(&group);
         let over = Engine::builder().dram_budget(LIMIT + 1).build();
         let Err(Error::BudgetOverLimit {
@@ -171,7 +173,6 @@ fn a_budget_over_the_cgroups_limit_is_refused_before_any_memory_is_taken() {
         assert_eq!((budget, limit), (LIMIT + 1, LIMIT));
         assert!(limit_of.contains("cgroup"));
         // What fits works under the limit, also where its pages are charged to the group.
-        let file = FieldFile::new(64 << 20);
         for huge in [HugePages::Off, HugePages::Transparent] {
             let engine = Engine::builder()
                 .dram_budget(16 << 20)

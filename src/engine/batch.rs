@@ -293,6 +293,8 @@ impl Batch {
                     if pool.ops.register(pool.frame(frame), entry.op) {
                         return;
                     }
+                    // Its list is closed: the outcome is a few instructions of another thread away.
+                    std::thread::yield_now();
                 }
                 Some(outcome) => {
                     entry.pinned.loading -= 1;

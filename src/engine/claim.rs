@@ -354,7 +354,7 @@ impl FieldShared {
             if !pool.ops.register(pool.frame(frame), op) {
                 pool.ops.release(op);
                 // The list is closed right before the phase changes.
-                std::hint::spin_loop();
+                std::thread::yield_now();
                 continue;
             }
             self.core.spin.spin(SPIN_NS, || pool.ops.is_done(op));

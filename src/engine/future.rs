@@ -155,6 +155,8 @@ impl<'f> ReadFuture<'f> {
                     if pool.ops.register(pool.frame(frame), op) {
                         return Poll::Pending;
                     }
+                    // Its list is closed: the outcome is a few instructions of another thread away.
+                    std::thread::yield_now();
                 }
                 Some(outcome) => {
                     pinned.loading -= 1;

@@ -93,13 +93,6 @@ impl Slot {
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Relaxed)
     }
-    pub(crate) fn lane(&self) -> Lane {
-        if self.flags.load(Ordering::Relaxed) & PREFETCH == 0 {
-            Lane::Demand
-        } else {
-            Lane::Prefetch
-        }
-    }
     pub(crate) fn set_lane(&self, lane: Lane) {
         match lane {
             Lane::Demand => self.flags.fetch_and(!PREFETCH, Ordering::Relaxed),

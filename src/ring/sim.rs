@@ -105,7 +105,7 @@ impl Sim {
         let most = config.submission.io_bytes_max.max(align);
         assert!(bytes <= most, "at most {most} bytes: {what:?}");
         assert!(
-            read.offset % u64::from(align) == 0,
+            read.offset.is_multiple_of(u64::from(align)),
             "an aligned offset: {what:?}"
         );
         assert!(

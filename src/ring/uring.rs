@@ -311,14 +311,13 @@ impl Uring {
         }
         let want = if self.min_batch { want } else { want.min(1) };
         let submitter = self.ring.submitter();
-        // SAFETY: the arguments are those of io_uring_enter2(2): `args` is an io_uring_getevents_arg (`SubmitArgs` is a
-        // transparent wrapper) passed with EXT_ARG only, and the timespec it points at outlives the call.
-        let entered = unsafe {
-            if extended {
-                submitter.enter(self.staged, want, flags.bits(), Some(&args))
-            } else {
-                submitter.enter::<libc::sigset_t>(self.staged, want, flags.bits(), None)
-            }
+        let entered = if extended {
+            // SAFETY: the arguments are those of io_uring_enter2(2) with EXT_ARG: `args` is an io_uring_getevents_arg
+            // (`SubmitArgs` is a transparent wrapper), and the timespec it points at outlives the call.
+            unsafe { submitter.enter(self.staged, want, flags.bits(), Some(&args)) }
+        } else {
+            // SAFETY: the arguments are those of io_uring_enter(2), without a signal mask.
+            unsafe { submitter.enter::<libc::sigset_t>(self.staged, want, flags.bits(), None) }
         };
         match entered {
             Ok(taken) => {

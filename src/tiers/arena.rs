@@ -156,13 +156,10 @@ impl Arena {
         let skip = mapped.align_offset(HUGE_PAGE_BYTES);
         let base = mapped.wrapping_add(skip);
         let rest = HUGE_PAGE_BYTES - skip;
-        // SAFETY: both ranges lie in the mapping made above, outside of what the arena keeps, and are page-aligned.
-        unsafe {
-            if skip > 0 {
-                libc::munmap(mapped.cast(), skip);
-            }
-            if rest > 0 {
-                libc::munmap(base.wrapping_add(bytes).cast(), rest);
+        for (at, len) in [(mapped, skip), (base.wrapping_add(bytes), rest)] {
+            if len > 0 {
+                // SAFETY: the range lies in the mapping made above, outside of what the arena keeps, and is page-aligned.
+                unsafe { libc::munmap(at.cast(), len) };
             }
         }
         Ok(Arena {
@@ -197,14 +194,11 @@ impl Arena {
                 let len = share.min(self.bytes - start);
                 running.push(scope.spawn(move || self.fault_in_part(start, len)));
             }
-            running
-                .into_iter()
-                .map(|thread| {
-                    thread
-                        .join()
-                        .unwrap_or_else(|_| Err(io::Error::other("faulting memory in failed")))
-                })
-                .collect()
+            running.into_iter().try_for_each(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("faulting memory in failed")))
+            })
         })
     }
 

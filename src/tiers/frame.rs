@@ -173,7 +173,7 @@ impl Frame {
         }
     }
 
-    #[cfg(any(test, loom))]
+    #[cfg(test)]
     pub(crate) fn version(&self) -> u32 {
         self.version.load(Ordering::Relaxed)
     }
@@ -289,7 +289,7 @@ impl Frame {
     }
 
     /// Marks the page as superseded, unless it has just been evicted: then the frame is somebody else's already.
-    #[cfg(any(test, loom))]
+    #[cfg(test)]
     pub(crate) fn make_stale(&self) {
         let mut seen = self.state.load(Ordering::Relaxed);
         while matches!(State(seen).phase(), Phase::Loading | Phase::Resident) {

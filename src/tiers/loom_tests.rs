@@ -3,10 +3,12 @@
 //! A frame's bytes are a cell that the model checker watches: a read beside a write, or without having happened after
 //! it, ends the test. The device is whoever owns a claim.
 
-use super::{Arena, BatchWakes, Claim, Key, Phase, Pool, Purpose};
+use super::arena::Arena;
+use super::frame::{Key, Phase};
+use super::pool::{Claim, Pool, Purpose};
+use super::wait::{BatchWakes, Group, Notify};
 use crate::ring::fault::Fault;
 use crate::sync::{AtomicU32, Condvar, Mutex, Ordering, lock};
-use crate::tiers::wait::{Group, Notify};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;

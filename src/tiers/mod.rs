@@ -6,6 +6,8 @@
 pub(crate) mod arena;
 pub(crate) mod eviction;
 pub(crate) mod frame;
+#[cfg(all(test, loom))]
+mod loom_tests;
 pub(crate) mod pool;
 pub(crate) mod table;
 pub(crate) mod wait;

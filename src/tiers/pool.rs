@@ -446,7 +446,7 @@ impl Pool {
     // ---- frames -------------------------------------------------------------------------------------------------------
 
     /// Claims `span` adjacent frames; all but the first are members.
-    fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
+    pub(super) fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
         let room = match purpose {
             Purpose::Demand => true,
             Purpose::Prefetch => self.room_ahead() >= span,
@@ -517,7 +517,7 @@ impl Pool {
                 let frame = self.frame(at);
                 let state = frame.state();
                 let units = match state.phase() {
-                    _ if aligned && have == 0 && at % span != 0 => 0,
+                    _ if aligned && have == 0 && !at.is_multiple_of(span) => 0,
                     Phase::Free if state.pins() == 0 => 1,
                     Phase::Failed if state.pins() == 0 => self.span(at),
                     Phase::Resident if state.pins() == 0 && !state.has(keep) => {
@@ -646,8 +646,10 @@ impl Pool {
     }
 
     /// Switches a page to a new version: `index` holds it, claimed by the caller. Views of the old one keep it; it goes
-    /// with the last of them, or with the end of its read.
-    #[cfg(any(test, loom))]
+    /// with the last of them, or with the end of its read. The write side of this version is its tests: fields cannot be
+    /// written to yet. Before they can, a read of several pages must carry their versions: it finds the pages that it has
+    /// pinned by their keys ([`Pool::pinned`]), and would find the new one.
+    #[cfg(test)]
     pub(crate) fn publish(&self, key: Key, index: u32) {
         let bucket = self.table.bucket(key);
         let old = bucket.find(&self.frames, key, |frame| {
@@ -674,6 +676,29 @@ impl Pool {
     pub(crate) const NONE: u32 = NIL;
 }
 
-#[cfg(all(test, loom))]
-#[path = "loom_tests.rs"]
-mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Claim, Pool, Purpose};
+    use crate::tiers::arena::Arena;
+    use crate::tiers::frame::{Key, Phase};
+    use crate::tiers::wait::BatchWakes;
+
+    #[test]
+    fn a_reader_keeps_its_version_while_a_newer_one_is_published() {
+        let pool = Pool::new(Arena::none(), 2, 4096, 2);
+        let key = Key { field: 0, unit: 7 };
+        let Ok(Claim::Owner(old)) = pool.claim(key, 1, Purpose::Demand) else {
+            panic!("an empty pool gives a frame");
+        };
+        pool.complete(old, Ok(()), &mut BatchWakes::default());
+        let new = 1 - old;
+        assert!(pool.frame(new).claim(Phase::Free, 0).is_some());
+        pool.publish(key, new);
+        assert_eq!(pool.frame(old).state().phase(), Phase::Resident);
+        assert_eq!(pool.frame(old).version(), 0);
+        assert_eq!(pool.hit(key).map(|(frame, _)| frame), Some(new));
+        assert_eq!(pool.frame(new).version(), 1);
+        pool.unpin(old);
+        assert_eq!(pool.frame(old).state().phase(), Phase::Free);
+    }
+}

@@ -903,7 +903,10 @@ fn threads_read_right_bytes_from_a_bad_disk() {
 
 /// Blocking reads, batches and dropped futures of several threads at once. Not the same at each run: the seeds are.
 fn threads_read(seed: u64) {
-    let (disk, content) = disk(200 * PAGE + 300, if seed % 2 == 0 { 512 } else { 1 });
+    let (disk, content) = disk(
+        200 * PAGE + 300,
+        if seed.is_multiple_of(2) { 512 } else { 1 },
+    );
     let mut faults = Faults::default();
     faults.eio = 10;
     faults.eagain = 40;
@@ -912,7 +915,7 @@ fn threads_read(seed: u64) {
     faults.slow = 20;
     disk.set_faults(faults);
     let mut builder = builder().queue_depth(8);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         builder = builder.read_deadline(Duration::from_millis(5));
     }
     let engine = threaded(&disk, builder, machine(40)).unwrap();
