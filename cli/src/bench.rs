@@ -96,9 +96,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let (path, _made) = input(args, &job)?;
     let file_bytes = file_bytes(&path)?;
     let load = Load::new(&job, path, file_bytes)?;
-    let (engines, omitted, fio_version) = engines(args, &load);
+    let (engines, mut omitted, fio_version) = engines(args, &load);
 
-    let series = measure(&engines, &load, args)?;
+    let series = measure(&engines, &load, args, &mut omitted)?;
     let of = |engine: Engine| {
         let found = series.iter().find(|(e, _)| *e == engine);
         found.map_or(&[][..], |(_, rounds)| rounds.as_slice())
@@ -218,7 +218,14 @@ fn engines(args: &BenchArgs, load: &Load) -> (Vec<Engine>, Vec<Omitted>, Option<
     (engines, omitted, fio_version)
 }
 
-fn measure(engines: &[Engine], load: &Load, args: &BenchArgs) -> Result<Vec<(Engine, Vec<Round>)>> {
+///
+/// Huge pages that were there when asked for may be gone when fio maps them: that row is then left out, with the reason.
+fn measure(
+    engines: &[Engine],
+    load: &Load,
+    args: &BenchArgs,
+    omitted: &mut Vec<Omitted>,
+) -> Result<Vec<(Engine, Vec<Round>)>> {
     let mut series: Vec<_> = engines.iter().map(|&engine| (engine, Vec::new())).collect();
     let bar = console::steps_bar(u64::from(args.rounds) * engines.len() as u64, "");
     for number in 0..args.rounds {
@@ -235,11 +242,25 @@ fn measure(engines: &[Engine], load: &Load, args: &BenchArgs) -> Result<Vec<(Eng
                 args.rounds,
                 engine.name()
             ));
-            rounds.push(engine.round(load, args)?);
             bar.inc(1);
+            let engine = *engine;
+            if omitted.iter().any(|row| row.engine == engine.name()) {
+                continue;
+            }
+            match engine.round(load, args) {
+                Ok(round) => rounds.push(round),
+                Err(e) if engine == Engine::FioHugepages && interrupt::check().is_ok() => {
+                    omitted.push(Omitted {
+                        engine: engine.name(),
+                        why: e.to_string(),
+                    });
+                }
+                Err(e) => return Err(e),
+            }
         }
     }
     bar.finish_and_clear();
+    series.retain(|(engine, _)| omitted.iter().all(|row| row.engine != engine.name()));
     Ok(series)
 }
 
