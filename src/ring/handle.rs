@@ -201,7 +201,10 @@ impl Ring {
     pub(crate) fn added(&self, index: u32, answer: &Receiver<Result<(), i32>>) -> io::Result<u32> {
         match answer.recv() {
             Ok(Ok(())) => Ok(index),
-            Ok(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            Ok(Err(errno)) => {
+                self.shared.control(Control::RemoveFile { index });
+                Err(io::Error::from_raw_os_error(errno))
+            }
             Err(_) => Err(io::Error::other(
                 "the submission loop of this device has ended",
             )),

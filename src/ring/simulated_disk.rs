@@ -254,7 +254,7 @@ impl Disk {
     /// # Errors
     /// Where the machine refuses a descriptor for it.
     pub fn add_file(&self, name: &str, content: Vec<u8>, align: u32) -> io::Result<()> {
-        let inode = File::from(sys::memory_file()?);
+        let inode = File::from(sys::memory_file(name)?);
         inode.set_len(content.len() as u64)?;
         let number = inode.metadata()?.ino();
         self.lock().files.push(SimulatedFile {

@@ -214,12 +214,13 @@ pub(crate) fn memlock_limit() -> Option<u64> {
     (rc == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// A file that exists in memory only and has no name (memfd_create(2)).
+/// A file that exists in memory only; `name` is for `/proc/self/fd` (memfd_create(2)).
 #[cfg(all(feature = "sim", not(loom)))]
-pub(crate) fn memory_file() -> io::Result<std::os::fd::OwnedFd> {
+pub(crate) fn memory_file(name: &str) -> io::Result<std::os::fd::OwnedFd> {
     use std::os::fd::FromRawFd;
-    // SAFETY: the name is a NUL-terminated string; a negative result is checked below.
-    let fd = unsafe { libc::memfd_create(c"ringfield-sim".as_ptr(), libc::MFD_CLOEXEC) };
+    let name = std::ffi::CString::new(name)?;
+    // SAFETY: the name is a NUL-terminated string that outlives the call; a negative result is checked below.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -213,7 +213,14 @@ impl Pool {
             // If that is wrong, the second look below finds the page.
             Lookup::Absent => {}
         }
-        let index = self.allocate(span, purpose)?;
+        let index = match self.allocate(span, purpose) {
+            Ok(index) => index,
+            Err(exhausted) => {
+                return self
+                    .find_in(&self.table.bucket(key), key, purpose)
+                    .ok_or(exhausted);
+            }
+        };
         let bucket = self.table.bucket(key);
         if let Some(found) = self.find_in(&bucket, key, purpose) {
             drop(bucket);

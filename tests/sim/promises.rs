@@ -731,6 +731,31 @@ fn a_field_that_cannot_be_added_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_file_that_the_device_refuses_is_closed_again() {
+    const STRANGE: &str = "not-of-this-disk";
+    let (disk, content) = disk(4 * PAGE, 512);
+    let strange = Disk::new(0);
+    strange.add_file(STRANGE, vec![0; 4096], 512).unwrap();
+    let descriptors = || {
+        let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let targets = all.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().contains(STRANGE))
+            .count()
+    };
+    let engine = threaded(&disk, builder(), Machine::default()).unwrap();
+    let left = engine.stats().metadata_left_bytes;
+    for _ in 0..10 {
+        let opened = strange.open(&engine, STRANGE, OpenOptions::new());
+        assert!(matches!(opened, Err(Error::Open { .. })), "{opened:?}");
+    }
+    assert_eq!(engine.stats().metadata_left_bytes, left);
+    wait_for(|| descriptors() == 1);
+    let field = disk.open(&engine, FILE, OpenOptions::new()).unwrap();
+    assert!(field.read(0..PAGE).unwrap().to_vec() == content[..PAGE as usize]);
+}
+
+#[test]
 fn shutdown_is_bounded_when_the_device_never_answers() {
     for timeout in [Duration::ZERO, Duration::from_millis(70)] {
         let (disk, _) = disk(16 * PAGE, 512);

@@ -185,6 +185,7 @@ impl<'w> Run<'w> {
                 83 if self.random.chance(15) => self.change_file(),
                 84 => self.open_and_close(),
                 85 => self.stats_add_up(),
+                86 => self.read_what_is_there(),
                 _ => self.step(),
             }
         }
@@ -377,6 +378,23 @@ impl<'w> Run<'w> {
         }
         for answer in self.disk.log().iter().rev().take(12).rev() {
             println!("{answer:?}");
+        }
+    }
+
+    /// Pages in the pool are read without waiting.
+    fn read_what_is_there(&mut self) {
+        let at = self.random.below(self.fields.len() as u64) as usize;
+        let range = self.range(at);
+        let field = &self.fields[at].0;
+        if field.is_resident(range.clone()) {
+            let view = field.read(range.clone()).expect("it is in the pool");
+            say!(self, "found {range:?} of field {at}");
+            let held = Held {
+                view,
+                field: at,
+                range,
+            };
+            self.check_view(&held);
         }
     }
 
