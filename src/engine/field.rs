@@ -84,7 +84,7 @@ impl FieldShared {
         let (first, count) = self.units(&range)?;
         // What the two ways give is a few words, so that the fast one stays in registers: a view that is built in
         // memory and read back at once costs more than the lookup.
-        let pinned = match self.hit_one(first, count) {
+        let pinned = match self.hit_one(first, count, range.start) {
             Some(frame) => Pinned::resident(first, frame),
             None => self.acquire_slow(first, count)?,
         };
@@ -93,11 +93,12 @@ impl FieldShared {
     }
 
     #[inline]
-    fn hit_one(&self, first: u64, count: u32) -> Option<u32> {
+    fn hit_one(&self, first: u64, count: u32, start: u64) -> Option<u32> {
         if count != 1 {
             return None;
         }
-        let (frame, read_ahead) = self.pool().hit(self.key(first))?;
+        let within = start - self.geometry.origin(first);
+        let (frame, read_ahead) = self.pool().hit(self.key(first), within)?;
         self.core.hits.add(1);
         if read_ahead {
             // Its use made room for more of the plan.

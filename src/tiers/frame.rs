@@ -84,6 +84,11 @@ impl State {
     pub(crate) fn is_resident(self) -> bool {
         self.0 & PHASES == Phase::Resident.bits()
     }
+    /// Holds the newest version of its page.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        self.0 & (PHASES | STALE) == Phase::Resident.bits()
+    }
     pub(crate) fn pins(self) -> u64 {
         self.0 & PINS
     }
@@ -191,7 +196,7 @@ impl Frame {
     pub(crate) fn unpin(&self) -> bool {
         let before = State(self.state.fetch_sub(PIN, Ordering::Release));
         debug_assert!(before.pins() > 0);
-        before.pins() == 1 && before.is_leaving()
+        !before.is_current() && before.pins() == 1 && before.is_leaving()
     }
 
     /// Notes a use for the eviction policy.

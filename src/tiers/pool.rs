@@ -136,11 +136,15 @@ impl Pool {
 
     // ---- in ---------------------------------------------------------------------------------------------------------
 
-    /// Pins a resident page; also says whether it was read ahead and this is its first use. The fast path: no lock, no
-    /// allocation.
+    /// Pins a resident page whose byte `within` is read next; also says whether it was read ahead and this is its first
+    /// use. The fast path: no lock, no allocation.
     #[inline]
-    pub(crate) fn hit(&self, key: Key) -> Option<(u32, bool)> {
-        match self.lookup(key) {
+    pub(crate) fn hit(&self, key: Key, within: u64) -> Option<(u32, bool)> {
+        // A pin is a locked instruction, behind which a processor begins no load: the page's own line is fetched while
+        // the header's is.
+        let fetch = |frame| expect_load(self.address(frame).wrapping_add(within as usize));
+        let left_behind = |left| self.tear_down_leaving(left);
+        match self.table.lookup(&self.frames, key, fetch, left_behind) {
             Lookup::Pinned(index, state) => {
                 Some((self.used(index, state), state.has(PREFETCHED | AHEAD)))
             }
@@ -150,8 +154,8 @@ impl Pool {
 
     #[inline]
     fn lookup(&self, key: Key) -> Lookup {
-        self.table
-            .lookup(&self.frames, key, |left| self.tear_down_leaving(left))
+        let left_behind = |left| self.tear_down_leaving(left);
+        self.table.lookup(&self.frames, key, |_| (), left_behind)
     }
 
     /// Notes the use of a page that was resident in `state`.
@@ -310,7 +314,7 @@ impl Pool {
         let bucket = self.table.bucket(key);
         let found = bucket.find(&self.frames, key, |frame| {
             let state = frame.state();
-            state.is_resident() && !state.is_stale()
+            state.is_current()
         });
         found.is_some()
     }
@@ -683,6 +687,18 @@ impl Pool {
     pub(crate) const NONE: u32 = NIL;
 }
 
+/// Tells the processor that a byte will be loaded soon, where the language offers that.
+#[inline]
+fn expect_load(byte: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint that cannot fault whatever the address, and SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(byte.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = byte;
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Claim, Pool, Purpose};
@@ -703,7 +719,7 @@ mod tests {
         pool.publish(key, new);
         assert_eq!(pool.frame(old).state().phase(), Phase::Resident);
         assert_eq!(pool.frame(old).version(), 0);
-        assert_eq!(pool.hit(key).map(|(frame, _)| frame), Some(new));
+        assert_eq!(pool.hit(key, 0).map(|(frame, _)| frame), Some(new));
         assert_eq!(pool.frame(new).version(), 1);
         pool.unpin(old);
         assert_eq!(pool.frame(old).state().phase(), Phase::Free);

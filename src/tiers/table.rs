@@ -37,13 +37,21 @@ pub(crate) struct Bucket<'t> {
     _lock: MutexGuard<'t, ()>,
 }
 
-/// A well mixed hash of a key (the finalizer of MurmurHash3, public domain).
+/// log2 of the buckets in a cache line.
+const LINE_SHIFT: u32 = 4;
+
+/// A hash that leaves neighbours together: pages of one line-sized group get the buckets of one line, each its own, so
+/// that a dense range costs as few cache lines as it can. The groups are well mixed (multiplication and shift of
+/// MurmurHash3's finalizer, public domain), and so is the order within them: pages that are a power of two apart meet
+/// no more often than others.
 #[inline]
 fn hash(key: Key) -> u64 {
-    let mut h = key.unit ^ (u64::from(key.field) << 40);
+    const WITHIN: u64 = (1 << LINE_SHIFT) - 1;
+    let mut h = (key.unit >> LINE_SHIFT) ^ (u64::from(key.field) << 40);
     h ^= h >> 33;
     h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    h ^ (h >> 33)
+    h ^= h >> 33;
+    (h << LINE_SHIFT) | ((h >> 56 ^ key.unit) & WITHIN)
 }
 
 impl PageTable {
@@ -63,22 +71,25 @@ impl PageTable {
 
     /// Pins the current version of a page if it is resident.
     ///
-    /// No lock, no allocation. A pin is certain; that a page is absent is not.
+    /// No lock, no allocation. A pin is certain; that a page is absent is not. `likely` is told the frame that is looked at
+    /// next, before that look.
     #[inline]
     pub(crate) fn lookup(
         &self,
         frames: &[Frame],
         key: Key,
+        likely: impl Fn(u32),
         left_behind: impl FnOnce(u32),
     ) -> Lookup {
         let bucket = (hash(key) & self.mask) as usize;
         let mut index = self.buckets[bucket].load(Ordering::Acquire);
         let mut steps = 0;
         while index != NIL && steps < STEPS_MAX {
+            likely(index);
             let frame = &frames[index as usize];
             if frame.key() == key {
                 let state = frame.pin();
-                if state.is_resident() && !state.is_stale() && frame.key() == key {
+                if state.is_current() && frame.key() == key {
                     return Lookup::Pinned(index, state);
                 }
                 if frame.unpin() {
@@ -149,6 +160,44 @@ impl Bucket<'_> {
                 return;
             }
             link = next;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Key, LINE_SHIFT, hash};
+    use std::collections::HashMap;
+
+    /// Pages in each of 8192 buckets, or lines of buckets, for 4096 pages that are `stride` apart.
+    fn occupied(stride: u64, shift: u32) -> HashMap<u64, u32> {
+        let mut occupied = HashMap::new();
+        for k in 0..4096 {
+            let key = Key {
+                field: 3,
+                unit: 1_000_000 * stride + k * stride,
+            };
+            *occupied.entry((hash(key) & 8191) >> shift).or_insert(0) += 1;
+        }
+        occupied
+    }
+
+    #[test]
+    fn pages_of_a_dense_range_share_lines_of_buckets() {
+        let lines = occupied(1, LINE_SHIFT);
+        assert!(lines.len() <= 4096 / 16 + 1, "{} lines", lines.len());
+    }
+
+    #[test]
+    fn no_stride_piles_its_pages_up() {
+        for shift in 0..20 {
+            for stride in [1 << shift, (1 << shift) + 1, 3 << shift] {
+                let longest = occupied(stride, 0).into_values().max();
+                assert!(
+                    longest <= Some(12),
+                    "stride {stride}: {longest:?} in a bucket"
+                );
+            }
         }
     }
 }
