@@ -55,19 +55,35 @@ const PREFETCH_QUEUE: u32 = 1;
 /// Prefetch reads are no larger than this while demand is active, in bytes: the device serves first come, first served.
 const PREFETCH_PIECE_BYTES: u32 = 64 << 10;
 /// And no more of their bytes are handed over right behind a demand read; between demand reads, one prefetch at a time.
-const PREFETCH_BYTES_BEHIND_DEMAND: u64 = 192 << 10;
+const PREFETCH_BYTES_BEHIND_DEMAND: u64 = 256 << 10;
 /// Nor more reads.
 const PREFETCH_READS_IN_FLIGHT: u32 = 8;
 /// Demand counts as active this long after its last read, in nanoseconds.
 const DEMAND_ACTIVE_NS: u64 = 10_000_000;
-/// Demand reads handed to the kernel at once. The device starts on a batch when all of it is prepared (about 1.5 µs a
-/// read), so that large batches leave it idle at the start of each; below this, the system call itself costs too much.
-const BATCH_SUBMISSIONS: u32 = 4;
+/// Demand reads handed to the kernel at once, first: so many, or so many bytes. The device starts on a batch when all of
+/// it is prepared (about 1.5 µs a read), so that a large one leaves it idle meanwhile; below this, the system call itself
+/// costs too much.
+const FIRST_BATCH: Batch = Batch {
+    reads: 4,
+    bytes: 64 << 10,
+};
+/// And then: the device has something to do.
+const NEXT_BATCH: Batch = Batch {
+    reads: 8,
+    bytes: 128 << 10,
+};
 /// Completions worth waiting for at high depth: a wake-up for each would cost more than the read.
-const BATCH_COMPLETIONS: u32 = 8;
+const COMPLETED_BATCH: Batch = Batch {
+    reads: 8,
+    bytes: 256 << 10,
+};
 /// For at most this long, in microseconds; then one is enough. Also what a single read that arrives in such a sleep may
 /// have to wait before it is handed over.
 const BATCH_WAIT_US: u32 = 100;
+/// From this depth on a quarter of the reads in flight is waited for, and longer: a read that arrives meanwhile queues
+/// behind three times as many in the device anyway, and a timer that fires costs more than it saves.
+const DEEP: u32 = 16;
+const DEEP_WAIT_US: u32 = 1000;
 /// With fewer reads in flight than this the loop looks for more before it sleeps: the device is about to run dry.
 const SPIN_DEPTH: u32 = 8;
 /// For this long, in nanoseconds.
@@ -78,6 +94,12 @@ const ATTEMPTS_MAX: u32 = 10;
 const ALARMS: u64 = 4;
 /// First pause before trying again, in nanoseconds; doubles each time.
 const BACKOFF_NS: u64 = 100_000;
+
+/// A number of reads, or fewer large ones.
+struct Batch {
+    reads: u32,
+    bytes: u64,
+}
 
 /// One read in flight.
 #[derive(Debug, Clone)]
@@ -157,6 +179,8 @@ pub(crate) struct SubmissionLoop<B, F> {
     files: Vec<Option<FileEntry>>,
     taken: Vec<u32>,
     segments: Vec<Segment>,
+    /// Of all pieces.
+    bytes: u64,
     prefetch_bytes: u64,
     prefetch_reads: u32,
     last_demand_ns: u64,
@@ -202,6 +226,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             files: Vec::new(),
             taken: Vec::with_capacity(slots as usize),
             segments: Vec::with_capacity(SEGMENTS_MAX),
+            bytes: 0,
             prefetch_bytes: 0,
             prefetch_reads: 0,
             last_demand_ns: 0,
@@ -429,11 +454,16 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
 
     fn issue(&mut self) {
         let mut demanded = false;
+        let mut batch = FIRST_BATCH;
+        let mut before = self.bytes;
         while !self.demand.is_empty() && !self.idle.is_empty() {
             self.issue_piece(Lane::Demand, self.config.io_bytes_max);
             demanded = true;
-            if self.staged == BATCH_SUBMISSIONS && !self.demand.is_empty() {
+            let enough = self.staged >= batch.reads || self.bytes - before >= batch.bytes;
+            if enough && !self.demand.is_empty() {
                 self.hand_over(Wait::No);
+                batch = NEXT_BATCH;
+                before = self.bytes;
             }
         }
         if !self.demand.is_empty() {
@@ -550,6 +580,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 .queue_ns
                 .record(self.now_ns.saturating_sub(queued));
         }
+        self.bytes += u64::from(bytes);
         if lane == Lane::Prefetch {
             self.prefetch_bytes += u64::from(bytes);
             self.prefetch_reads += 1;
@@ -707,10 +738,16 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         else {
             return (1, 0);
         };
-        let deep = if in_flight >= 16 { in_flight / 4 } else { 1 };
-        match want.max(deep).min(in_flight).min(BATCH_COMPLETIONS) {
+        let (deep, wait_us) = match in_flight {
+            DEEP.. => (in_flight / 4, DEEP_WAIT_US),
+            _ => (1, BATCH_WAIT_US),
+        };
+        let typical = self.bytes / u64::from(in_flight.max(1));
+        let enough = COMPLETED_BATCH.bytes / typical.max(1);
+        let most = in_flight.min(COMPLETED_BATCH.reads).min(enough as u32);
+        match want.max(deep).min(most) {
             0 | 1 => (1, 0),
-            count => (count, BATCH_WAIT_US),
+            count => (count, wait_us),
         }
     }
 
@@ -933,6 +970,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let piece = &mut self.pieces[token as usize];
         piece.busy = false;
         piece.alarm_ns = u64::MAX;
+        self.bytes -= u64::from(piece.bytes);
         if piece.lane == Lane::Prefetch {
             self.prefetch_bytes -= u64::from(piece.bytes);
             self.prefetch_reads -= 1;

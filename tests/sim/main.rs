@@ -9,6 +9,7 @@
 
 mod field_model;
 mod judge;
+mod lanes;
 mod promises;
 mod random;
 mod seeds;
