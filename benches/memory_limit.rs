@@ -1,14 +1,15 @@
 //! A file eight times the memory limit: the engine beside page faults and `MADV_WILLNEED`, one thread each.
 //!
 //! `cargo bench --bench memory_limit`, as root with the memory controller of control groups (version 1 or 2). Each
-//! measurement is a process of its own in a group of its own with the limit; the page cache is full before it starts. The
-//! engine's pool is made of transparent huge pages, which are charged to the group, as explicit ones are not.
+//! measurement is a process of its own in a group of its own with the limit; the page cache is full before it starts,
+//! and so is the engine's pool, which takes its place. The pool is made of transparent huge pages, which are charged to
+//! the group, as explicit ones are not.
 
 #![allow(clippy::expect_used)]
 
 mod support;
 
-use ringfield::{Engine, HugePages};
+use ringfield::{Engine, Field, HugePages};
 use std::fs;
 use std::hint::black_box;
 use std::io::Read;
@@ -90,7 +91,6 @@ fn main() {
 
 /// One way of reading, for the time given; `iops` counts blocks (bursts: whole bursts).
 fn measure(mode: &str, path: &Path) -> Sample {
-    fill_page_cache(path);
     let block: u64 = match mode {
         m if m.starts_with("4k") => 4 << 10,
         m if m.starts_with("64k") => 64 << 10,
@@ -99,7 +99,11 @@ fn measure(mode: &str, path: &Path) -> Sample {
     let blocks = fs::metadata(path).expect("the test file").len() / block;
     let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(std::process::id()));
     let mut next = move || random.next() % blocks * block;
-    match mode.split_once('-').map_or("", |(_, kind)| kind) {
+    let kind = mode.split_once('-').map_or("", |(_, kind)| kind);
+    if matches!(kind, "faults" | "willneed32" | "willneed") {
+        fill_page_cache(path);
+    }
+    match kind {
         "faults" => {
             let map = Map::new(path);
             timed(1, |_| map.touch(next(), block))
@@ -133,6 +137,7 @@ fn measure(mode: &str, path: &Path) -> Sample {
                 .build()
                 .expect("an engine under the limit");
             let field = engine.open(path).expect("the test file");
+            fill_pool(&engine, &field, &mut next, block);
             let touch = |view: &ringfield::View<'_>| {
                 for chunk in view.chunks() {
                     chunk.iter().step_by(4096).for_each(|byte| {
@@ -202,6 +207,18 @@ fn fill_page_cache(path: &Path) {
     let mut buffer = vec![0u8; 1 << 20];
     for _ in 0..LIMIT_BYTES / (1 << 20) + 64 {
         let _ = file.read(&mut buffer);
+    }
+}
+
+/// Reads at random until the pool has begun to give pages up.
+fn fill_pool(engine: &Engine, field: &Field, next: &mut impl FnMut() -> u64, block: u64) {
+    let mut batch = engine.batch(BURST).expect("a batch");
+    while engine.stats().evictions == 0 {
+        let ranges: [_; BURST] = std::array::from_fn(|_| {
+            let at = next();
+            at..at + block
+        });
+        field.read_many(&ranges, &mut batch).expect("reads");
     }
 }
 
