@@ -1,13 +1,18 @@
 //! The page pool: frames, the table that finds them, and the ways of a page in and out.
 
-use super::arena::Arena;
-use super::eviction::{Clock, EvictionPolicy};
-use super::frame::{AHEAD, Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
-use super::table::{Bucket, Lookup, PageTable};
-use super::wait::{BatchWakes, Ops};
+mod allocation;
+mod completion;
+mod read_ahead;
+
+use self::allocation::Allocation;
 use crate::ring::fault::Fault;
 use crate::ring::lane::Slots;
-use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::tiers::arena::Arena;
+use crate::tiers::eviction::Clock;
+use crate::tiers::frame::{AHEAD, Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
+use crate::tiers::table::{Bucket, Lookup, PageTable};
+use crate::tiers::wait::Ops;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -40,12 +45,6 @@ pub(crate) struct PoolCounters {
     pub(crate) prefetch_wasted: AtomicU64,
     /// Prefetches not started: no room, or already there.
     pub(crate) prefetch_dropped: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Allocation {
-    /// Frames that are probably free; the state word decides.
-    free: Vec<u32>,
 }
 
 /// How a page was found.
@@ -133,8 +132,6 @@ impl Pool {
             .base()
             .wrapping_add(index as usize * self.frame_bytes as usize)
     }
-
-    // ---- in ---------------------------------------------------------------------------------------------------------
 
     /// Pins a resident page whose byte `within` is read next; also says whether it was read ahead and this is its first
     /// use. The fast path: no lock, no allocation.
@@ -248,22 +245,6 @@ impl Pool {
         Ok(Claim::Owner(index))
     }
 
-    /// Makes a pinned page, there or on its way, part of the plan.
-    fn protect(&self, index: u32) {
-        let span = self.span(index);
-        // Counted first: whoever takes the flag away may do so at once.
-        self.speculative.fetch_add(span, Ordering::Relaxed);
-        if self.frame(index).set(PLANNED | AHEAD).has(AHEAD) {
-            self.speculative.fetch_sub(span, Ordering::Relaxed);
-        }
-    }
-
-    /// Frames that may still be given to pages nobody has asked for: three quarters of all, less those that have.
-    pub(crate) fn room_ahead(&self) -> u32 {
-        let room = self.frame_count() - self.frame_count() / 4;
-        room.saturating_sub(self.speculative.load(Ordering::Relaxed))
-    }
-
     /// The page's frame as the chain has it; pinned on demand.
     fn find_in(&self, bucket: &Bucket<'_>, key: Key, purpose: Purpose) -> Option<Claim> {
         let present = |state: State| match state.phase() {
@@ -324,76 +305,6 @@ impl Pool {
         self.table.pinned(&self.frames, key)
     }
 
-    // ---- the end of a read --------------------------------------------------------------------------------------------
-
-    /// Takes the outcome of a frame's read and notifies its waiters.
-    pub(crate) fn complete(
-        &self,
-        index: u32,
-        outcome: Result<(), Fault>,
-        batches: &mut BatchWakes,
-    ) {
-        let frame = self.frame(index);
-        let phase = match outcome {
-            Ok(()) => {
-                self.clear_tail(index, self.span(index));
-                Phase::Resident
-            }
-            Err(fault) => {
-                self.detail(index)
-                    .fault
-                    .store(fault.encode(), Ordering::Relaxed);
-                Phase::Failed
-            }
-        };
-        let waiters = self.ops.close(frame);
-        let before = frame.finish_loading(phase);
-        self.ops.notify_all(waiters, batches);
-        if outcome.is_err() || before.is_stale() {
-            self.tear_down_leaving(index);
-        }
-    }
-
-    /// The kernel may write to this frame for ever: its waiters get the fault, and it is never used again.
-    pub(crate) fn lose(&self, index: u32, fault: Fault, batches: &mut BatchWakes) {
-        let frame = self.frame(index);
-        self.detail(index)
-            .fault
-            .store(fault.encode(), Ordering::Relaxed);
-        let waiters = self.ops.close(frame);
-        frame.finish_loading(Phase::Lost);
-        self.ops.notify_all(waiters, batches);
-    }
-
-    /// Zeroes what lies behind the last byte of the file in its last page.
-    fn clear_tail(&self, index: u32, span: u32) {
-        let capacity = u64::from(span) * self.frame_bytes;
-        let have = u64::from(self.slots.get(index).expected());
-        if have < capacity && self.arena.bytes() > 0 {
-            let tail = self.address(index).wrapping_add(have as usize);
-            // SAFETY: the frames of this unit belong to whoever completes its read (phase Loading), and `tail` to
-            // `tail + (capacity - have)` lies inside them.
-            unsafe { tail.write_bytes(0, (capacity - have) as usize) };
-        }
-    }
-
-    /// How a frame's read ended; `None` while it has not.
-    pub(crate) fn outcome(&self, index: u32) -> Option<Result<(), Fault>> {
-        let frame = self.frame(index);
-        match frame.state().phase() {
-            Phase::Resident => Some(Ok(())),
-            Phase::Failed | Phase::Lost => Some(Err(self.fault(index))),
-            _ => None,
-        }
-    }
-
-    /// Why a read failed.
-    fn fault(&self, index: u32) -> Fault {
-        Fault::decode(self.detail(index).fault.load(Ordering::Relaxed))
-    }
-
-    // ---- out ----------------------------------------------------------------------------------------------------------
-
     /// Gives a pin back.
     #[inline]
     pub(crate) fn unpin(&self, index: u32) {
@@ -433,205 +344,6 @@ impl Pool {
             self.counters.evictions.fetch_add(1, Relaxed);
         }
         span
-    }
-
-    /// Frees `span` claimed frames.
-    fn free_claimed(&self, index: u32, span: u32) {
-        let mut allocation = lock(&self.allocation);
-        self.free_into(&mut allocation, index, span);
-    }
-
-    fn free_into(&self, allocation: &mut Allocation, index: u32, span: u32) {
-        for member in (0..span).rev() {
-            let frame = self.frame(index + member);
-            if frame.state().phase() == Phase::Member {
-                frame.unset_member();
-            }
-            frame.release_claim(Phase::Free);
-            if allocation.free.len() < allocation.free.capacity() {
-                allocation.free.push(index + member);
-            }
-        }
-    }
-
-    // ---- frames -------------------------------------------------------------------------------------------------------
-
-    /// Claims `span` adjacent frames; all but the first are members.
-    pub(super) fn allocate(&self, span: u32, purpose: Purpose) -> Result<u32, Exhausted> {
-        let room = match purpose {
-            Purpose::Demand => true,
-            Purpose::Prefetch => self.room_ahead() >= span,
-            Purpose::Planned => self.make_room_ahead(span),
-        };
-        if !room {
-            return Err(Exhausted { in_flight: None });
-        }
-        let mut allocation = lock(&self.allocation);
-        let spare_first = match purpose {
-            Purpose::Demand => PLANNED,
-            // What was read ahead is not given up for more of the same.
-            Purpose::Prefetch | Purpose::Planned => AHEAD,
-        };
-        let found = if span == 1 {
-            self.allocate_one(&mut allocation, spare_first).or_else(|| {
-                (purpose == Purpose::Demand).then(|| self.allocate_one(&mut allocation, 0))?
-            })
-        } else {
-            self.allocate_run(&mut allocation, span, spare_first)
-                .or_else(|| {
-                    (purpose == Purpose::Demand)
-                        .then(|| self.allocate_run(&mut allocation, span, 0))?
-                })
-        };
-        drop(allocation);
-        found.ok_or_else(|| Exhausted {
-            in_flight: self.unpinned_in_flight(),
-        })
-    }
-
-    fn allocate_one(&self, allocation: &mut Allocation, keep: u64) -> Option<u32> {
-        while let Some(index) = allocation.free.pop() {
-            if self.frame(index).claim(Phase::Free, 0).is_some() {
-                return Some(index);
-            }
-        }
-        let (index, state) = self.policy.victim(&self.frames, keep)?;
-        let span = self.take_out(index, state);
-        for member in 1..span {
-            self.free_into(allocation, index + member, 1);
-        }
-        Some(index)
-    }
-
-    /// Claims adjacent frames: the first run behind the hand that is free or can be evicted, at a multiple of its length
-    /// if there is one, so that runs of one length never leave gaps that none of them fits.
-    fn allocate_run(&self, allocation: &mut Allocation, span: u32, keep: u64) -> Option<u32> {
-        let count = self.frame_count();
-        if span > count {
-            return None;
-        }
-        // The first round spares what was used since the last one; only the last begins anywhere.
-        for (aligned, spare_referenced) in [(true, true), (true, false), (false, false)] {
-            let start = self.policy.hand() % count;
-            let mut scanned = 0;
-            let mut at = start;
-            let (mut low, mut have) = (at, 0);
-            while scanned < count + span {
-                if at == count {
-                    // A run cannot go round the end.
-                    at = 0;
-                    have = 0;
-                }
-                if have == 0 {
-                    low = at;
-                }
-                let frame = self.frame(at);
-                let state = frame.state();
-                let units = match state.phase() {
-                    _ if aligned && have == 0 && !at.is_multiple_of(span) => 0,
-                    Phase::Free if state.pins() == 0 => 1,
-                    Phase::Failed if state.pins() == 0 => self.span(at),
-                    Phase::Resident if state.pins() == 0 && !state.has(keep) => {
-                        if spare_referenced && state.is_referenced() {
-                            frame.unreference();
-                            0
-                        } else {
-                            self.span(at)
-                        }
-                    }
-                    _ => 0,
-                };
-                let step = match (units, state.phase()) {
-                    (0, Phase::Resident | Phase::Loading | Phase::Failed) => self.span(at),
-                    (0, _) => 1,
-                    (n, _) => n,
-                }
-                .min(count - at);
-                have = if units == 0 { 0 } else { have + step };
-                at += step;
-                scanned += step;
-                if have >= span {
-                    if let Some(index) = self.claim_run(allocation, low, have, span, keep) {
-                        self.policy.set_hand(index + span);
-                        return Some(index);
-                    }
-                    have = 0;
-                }
-            }
-        }
-        None
-    }
-
-    /// Claims the frames `low..low + have`, keeps `span` of them and frees the rest.
-    fn claim_run(
-        &self,
-        allocation: &mut Allocation,
-        low: u32,
-        have: u32,
-        span: u32,
-        keep: u64,
-    ) -> Option<u32> {
-        let mut at = low;
-        while at < low + have {
-            let frame = self.frame(at);
-            let claimed = frame
-                .claim(Phase::Free, 0)
-                .or_else(|| frame.claim(Phase::Resident, keep))
-                .or_else(|| frame.claim_leaving());
-            if let Some(state) = claimed {
-                at += self.take_out(at, state);
-            } else {
-                // Somebody pinned it meanwhile; what was claimed so far stays free.
-                for claimed in low..at {
-                    self.free_into(allocation, claimed, 1);
-                }
-                return None;
-            }
-        }
-        for spare in low + span..at {
-            self.free_into(allocation, spare, 1);
-        }
-        for member in 1..span {
-            self.frame(low + member).set_member();
-        }
-        Some(low)
-    }
-
-    fn unpinned_in_flight(&self) -> Option<u32> {
-        (0..self.frame_count()).find(|&index| {
-            let state = self.frame(index).state();
-            state.phase() == Phase::Loading && state.pins() == 0
-        })
-    }
-
-    /// Room for a plan: what was read ahead on a guess gives its own.
-    fn make_room_ahead(&self, span: u32) -> bool {
-        if self.room_ahead() < span {
-            self.release_ahead(|state| !state.has(PLANNED));
-        }
-        self.room_ahead() >= span
-    }
-
-    /// Planned pages are protected no longer.
-    pub(crate) fn unprotect_planned(&self) {
-        self.release_ahead(|state| state.has(PLANNED));
-    }
-
-    /// Makes units that were read ahead pages like any other.
-    fn release_ahead(&self, which: impl Fn(State) -> bool) {
-        for index in 0..self.frame_count() {
-            let frame = self.frame(index);
-            let state = frame.state();
-            if !state.has(AHEAD) || !which(state) {
-                continue;
-            }
-            // Pinned, so that it stays the unit it is.
-            if which(frame.pin()) && frame.clear(PLANNED | AHEAD).has(AHEAD) {
-                self.speculative
-                    .fetch_sub(self.span(index), Ordering::Relaxed);
-            }
-            self.unpin(index);
-        }
     }
 
     /// Frames that are pinned by views or waiters, members of pinned extents included.

@@ -1,0 +1,75 @@
+//! The end of a page's read: its outcome, and who is told.
+
+use super::Pool;
+use crate::ring::fault::Fault;
+use crate::sync::Ordering;
+use crate::tiers::frame::Phase;
+use crate::tiers::wait::BatchWakes;
+
+impl Pool {
+    /// Takes the outcome of a frame's read and notifies its waiters.
+    pub(crate) fn complete(
+        &self,
+        index: u32,
+        outcome: Result<(), Fault>,
+        batches: &mut BatchWakes,
+    ) {
+        let frame = self.frame(index);
+        let phase = match outcome {
+            Ok(()) => {
+                self.clear_tail(index, self.span(index));
+                Phase::Resident
+            }
+            Err(fault) => {
+                self.detail(index)
+                    .fault
+                    .store(fault.encode(), Ordering::Relaxed);
+                Phase::Failed
+            }
+        };
+        let waiters = self.ops.close(frame);
+        let before = frame.finish_loading(phase);
+        self.ops.notify_all(waiters, batches);
+        if outcome.is_err() || before.is_stale() {
+            self.tear_down_leaving(index);
+        }
+    }
+
+    /// The kernel may write to this frame for ever: its waiters get the fault, and it is never used again.
+    pub(crate) fn lose(&self, index: u32, fault: Fault, batches: &mut BatchWakes) {
+        let frame = self.frame(index);
+        self.detail(index)
+            .fault
+            .store(fault.encode(), Ordering::Relaxed);
+        let waiters = self.ops.close(frame);
+        frame.finish_loading(Phase::Lost);
+        self.ops.notify_all(waiters, batches);
+    }
+
+    /// Zeroes what lies behind the last byte of the file in its last page.
+    fn clear_tail(&self, index: u32, span: u32) {
+        let capacity = u64::from(span) * self.frame_bytes;
+        let have = u64::from(self.slots.get(index).expected());
+        if have < capacity && self.arena.bytes() > 0 {
+            let tail = self.address(index).wrapping_add(have as usize);
+            // SAFETY: the frames of this unit belong to whoever completes its read (phase Loading), and `tail` to
+            // `tail + (capacity - have)` lies inside them.
+            unsafe { tail.write_bytes(0, (capacity - have) as usize) };
+        }
+    }
+
+    /// How a frame's read ended; `None` while it has not.
+    pub(crate) fn outcome(&self, index: u32) -> Option<Result<(), Fault>> {
+        let frame = self.frame(index);
+        match frame.state().phase() {
+            Phase::Resident => Some(Ok(())),
+            Phase::Failed | Phase::Lost => Some(Err(self.fault(index))),
+            _ => None,
+        }
+    }
+
+    /// Why a read failed.
+    pub(super) fn fault(&self, index: u32) -> Fault {
+        Fault::decode(self.detail(index).fault.load(Ordering::Relaxed))
+    }
+}
