@@ -32,7 +32,7 @@ const COMPLETED_BATCH: Batch = Batch {
 const BATCH_WAIT_US: u32 = 100;
 /// From this depth on a quarter of the reads in flight is waited for, and longer: a read that arrives meanwhile queues
 /// behind three times as many in the device anyway, and a timer that fires costs more than it saves.
-const DEEP: u32 = 16;
+const DEEP: u32 = 8;
 const DEEP_WAIT_US: u32 = 1000;
 /// With fewer reads in flight than this the loop looks for more before it sleeps: the device is about to run dry.
 const SPIN_DEPTH: u32 = 8;
