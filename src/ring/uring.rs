@@ -249,7 +249,7 @@ impl Uring {
         loop {
             // SAFETY: every pointer in the entry (arena frames, this ring's vectors, the wake word, the eventfd value)
             // stays valid until its completion: frames are not reused before it, and the rest lives as long as the
-            // ring, which is leaked and never dropped while a read is in flight (`SubmissionLoop::shut_down`).
+            // ring, which is leaked and never dropped while a read is in flight (`Step::Abandoned`).
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 self.staged += 1;
                 return;
