@@ -3,6 +3,7 @@
 use super::{Event, FileEntry, SubmissionLoop};
 use crate::ring::backend::Backend;
 use crate::ring::fault::Fault;
+use crate::ring::fifo::Fifo;
 use crate::ring::lane::{Lane, Slot};
 use crate::ring::shared::Control;
 use crate::ring::telemetry::add;
@@ -87,19 +88,19 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 let _ = reply.send(added.map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)));
             }
             Control::RemoveFile { index } => {
-                self.drop_queued(|slot| slot.file() == index, Fault::Closed);
+                self.drop_queued(Lane::Prefetch, |slot| slot.file() == index, Fault::Closed);
                 if let Some(Some(file)) = self.files.get_mut(index as usize) {
                     file.closing = true;
                 }
                 self.forget_if_done(index);
             }
             Control::Cancel { epoch } => {
-                self.drop_queued(|slot| slot.epoch() == epoch, Fault::Closed);
+                self.drop_queued(Lane::Prefetch, |slot| slot.epoch() == epoch, Fault::Closed);
             }
             Control::Stop => {
                 self.stop_ns = Some(self.now_ns.saturating_add(self.config.shutdown_ns));
-                self.drop_queued(|_| true, Fault::Shutdown);
-                self.drop_demand();
+                self.drop_queued(Lane::Prefetch, |_| true, Fault::Shutdown);
+                self.drop_queued(Lane::Demand, |_| true, Fault::Shutdown);
                 while let Some((_, piece)) = self.delayed.pop() {
                     self.fail_rest(piece, Fault::Shutdown);
                 }
@@ -110,32 +111,28 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         }
     }
 
-    /// Takes prefetches that are not issued yet out of their queue.
-    fn drop_queued(&mut self, which: impl Fn(&Slot) -> bool, fault: Fault) {
+    /// Takes slots that are not issued yet out of a lane's queue.
+    fn drop_queued(&mut self, lane: Lane, which: impl Fn(&Slot) -> bool, fault: Fault) {
         let slots = self.shared.slots.clone();
-        let mut next = self.prefetch.front();
+        let mut next = self.queue(lane).front();
         while let Some(index) = next {
-            next = self.prefetch.after(&self.links, index);
+            next = self.queue(lane).after(&self.links, index);
             let slot = slots.get(index);
             if which(slot) && slot.issued.load(Relaxed) == 0 {
-                self.prefetch.remove(&mut self.links, index);
+                match lane {
+                    Lane::Demand => self.demand.remove(&mut self.links, index),
+                    Lane::Prefetch => self.prefetch.remove(&mut self.links, index),
+                }
                 slot.fault.store(fault.encode(), Relaxed);
                 self.report(index);
             }
         }
     }
 
-    fn drop_demand(&mut self) {
-        let slots = self.shared.slots.clone();
-        let mut next = self.demand.front();
-        while let Some(index) = next {
-            next = self.demand.after(&self.links, index);
-            let slot = slots.get(index);
-            if slot.issued.load(Relaxed) == 0 {
-                self.demand.remove(&mut self.links, index);
-                slot.fault.store(Fault::Shutdown.encode(), Relaxed);
-                self.report(index);
-            }
+    fn queue(&self, lane: Lane) -> &Fifo {
+        match lane {
+            Lane::Demand => &self.demand,
+            Lane::Prefetch => &self.prefetch,
         }
     }
 
