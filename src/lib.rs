@@ -11,15 +11,16 @@ mod tiers;
 
 #[cfg(not(loom))]
 pub use engine::{
-    Batch, Chunks, Engine, EngineBuilder, Field, FieldRange, LaneStats, OpenOptions, Plan, Poll,
-    ReadFuture, Ready, Report, Spin, Stats, View,
+    Batch, Chunks, Engine, EngineBuilder, Field, FieldRange, LaneStats, OpenOptions, Plan,
+    Prefetch, ReadFuture, Ready, Report, Spin, Stats, View,
 };
 pub use error::{Error, Result};
 pub use ring::fault::Fault;
 pub use ring::grant::Grant as ReportRow;
 #[cfg(not(loom))]
-pub use ring::handle::BackendKind;
+pub use ring::options::{BackendKind, Poll};
 pub use tiers::arena::HugePages;
+pub use tiers::eviction::Eviction;
 
 #[cfg(all(feature = "sim", not(loom)))]
 pub mod sim {

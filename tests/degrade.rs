@@ -394,6 +394,7 @@ fn modes_that_a_device_may_lack_read_right_and_are_reported_when_lacking() {
     let sqpoll = || small().sqpoll(Some(Duration::from_millis(5)));
     for (name, builder) in [
         ("IOPOLL", small().poll(Poll::IoPoll)),
+        ("HYBRID_IOPOLL", small().poll(Poll::Hybrid)),
         ("SQPOLL", sqpoll()),
         ("both", sqpoll().poll(Poll::IoPoll)),
     ] {
@@ -407,7 +408,11 @@ fn modes_that_a_device_may_lack_read_right_and_are_reported_when_lacking() {
                 "{name}:\n{report}"
             );
             assert!(
-                name == "IOPOLL" || report.contains("SQPOLL"),
+                name.ends_with("IOPOLL") || report.contains("SQPOLL"),
+                "{name}:\n{report}"
+            );
+            assert!(
+                name != "HYBRID_IOPOLL" || report.contains(name),
                 "{name}:\n{report}"
             );
         }

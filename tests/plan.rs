@@ -9,7 +9,7 @@ mod fuse;
 use child::skipped;
 use content::FieldFile;
 use fuse::Fuse;
-use ringfield::{BackendKind, Engine, EngineBuilder, Field, FieldRange, OpenOptions};
+use ringfield::{BackendKind, Engine, EngineBuilder, Field, FieldRange, OpenOptions, Prefetch};
 use std::time::{Duration, Instant};
 
 const PAGE: u64 = 16 << 10;
@@ -308,4 +308,30 @@ fn extents_can_be_planned() {
         (engine.stats().misses, engine.stats().prefetch_useful),
         (0, 4)
     );
+}
+
+#[test]
+fn an_engine_that_may_not_read_ahead_reads_only_what_is_asked_for() {
+    let file = FieldFile::new(2 << 20);
+    for prefetch in [Prefetch::Off, Prefetch::Hints] {
+        let engine = builder().prefetch(prefetch).build().unwrap();
+        let field = engine.open(&file.path).unwrap();
+        let queued = field.prefetch(&[0..5 * PAGE, 5 * PAGE..10 * PAGE]);
+        let plan = engine.plan(&[page(&field, 20), page(&field, 21)]);
+        assert!(plan.is_queued(), "a host that waits for this must not wait");
+        settle(&engine);
+        let stats = engine.stats();
+        if prefetch == Prefetch::Off {
+            assert_eq!(
+                (queued, plan.queued(), stats.read_bytes),
+                (0, 0, 0),
+                "{stats}"
+            );
+        } else {
+            assert_eq!((queued, plan.queued()), (10, 2));
+            assert_eq!(stats.read_bytes, 12 * PAGE, "{stats}");
+        }
+        plan.cancel();
+        file.check(&field.read(20 * PAGE..21 * PAGE).unwrap());
+    }
 }

@@ -1,37 +1,20 @@
 //! Choosing an engine's limits, and building it.
 
 use super::Engine;
-use super::core::{Core, CoreParts, ring_memory_bytes};
-use super::hits::ThreadCounter;
+use super::core::{Core, CoreParts};
+use super::layout::{Layout, memory_limit};
 use crate::error::{Error, Result};
 use crate::ring::grant::Grant;
-use crate::ring::handle::BackendKind;
+use crate::ring::options::{BackendKind, Poll};
 use crate::tiers::arena::{Arena, HugePages};
+use crate::tiers::eviction::Eviction;
 use crate::tiers::pool::Pool;
-use crate::tiers::table::PageTable;
-use crate::tiers::wait::Ops;
 use std::sync::Arc;
 use std::time::Duration;
 
 const PAGE_BYTES_MIN: u64 = 4 << 10;
 const PAGE_BYTES_MAX: u64 = 4 << 20;
-const FRAMES_MIN: u64 = 8;
-const FRAMES_MAX: u64 = u32::MAX as u64 / 2;
 const DEPTH_MAX: u32 = 4096;
-/// Metadata for fields beside the first device's, where the host names no `metadata_budget`, in bytes.
-const FIELDS_BYTES_MIN: u64 = 64 << 10;
-
-/// How completions are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Poll {
-    /// The device interrupts. The default.
-    #[default]
-    Interrupt,
-    /// The loop polls the device (`IORING_SETUP_IOPOLL`): lowest latency, one processor in use while reads are in flight.
-    /// Needs a device with poll queues; falls back to interrupts, visibly.
-    IoPoll,
-}
 
 /// Whether a thread that waits looks a while before it sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +25,18 @@ pub enum Spin {
     Off,
     /// Look for at most 50 µs, at low depth, and only while fewer threads are runnable than there are processors.
     Auto,
+}
+
+/// What may be read that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Prefetch {
+    /// Nothing: [`Field::prefetch`](crate::Field::prefetch) and [`Engine::plan`] read nothing, and no reads compete with
+    /// those that are waited for.
+    Off,
+    /// What the host names by [`Field::prefetch`](crate::Field::prefetch) and [`Engine::plan`]. The default.
+    #[default]
+    Hints,
 }
 
 /// An engine's fixed choices.
@@ -55,12 +50,14 @@ pub(crate) struct Config {
     pub(crate) pin_wait: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) sqpoll_idle_ms: Option<u32>,
-    pub(crate) iopoll: bool,
+    pub(crate) poll: Poll,
     pub(crate) huge_pages: HugePages,
     pub(crate) spin: bool,
     pub(crate) cpus: Vec<usize>,
     pub(crate) backend: BackendKind,
     pub(crate) inline_reads: bool,
+    pub(crate) prefetch: Prefetch,
+    pub(crate) eviction: Eviction,
     pub(crate) waiters: u32,
 }
 
@@ -68,7 +65,7 @@ pub(crate) struct Config {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct EngineBuilder {
-    config: Config,
+    pub(super) config: Config,
 }
 
 impl EngineBuilder {
@@ -83,12 +80,14 @@ impl EngineBuilder {
                 pin_wait: Duration::ZERO,
                 shutdown_timeout: Duration::from_secs(5),
                 sqpoll_idle_ms: None,
-                iopoll: false,
+                poll: Poll::default(),
                 huge_pages: HugePages::Auto,
                 spin: false,
                 cpus: Vec::new(),
                 backend: BackendKind::Auto,
                 inline_reads: true,
+                prefetch: Prefetch::default(),
+                eviction: Eviction::default(),
                 waiters: 0,
             },
         }
@@ -151,7 +150,7 @@ impl EngineBuilder {
 
     /// How completions are noticed. Default: [`Poll::Interrupt`].
     pub fn poll(mut self, poll: Poll) -> Self {
-        self.config.iopoll = poll == Poll::IoPoll;
+        self.config.poll = poll;
         self
     }
 
@@ -191,6 +190,20 @@ impl EngineBuilder {
     /// the loop. Default: yes; no where there is a [`EngineBuilder::read_deadline`].
     pub fn inline_reads(mut self, allowed: bool) -> Self {
         self.config.inline_reads = allowed;
+        self
+    }
+
+    /// What may be read that nobody waits for. Default: [`Prefetch::Hints`].
+    ///
+    /// Reading ahead costs at most three quarters of the pool and, while demand reads are active, 256 KiB in flight.
+    pub fn prefetch(mut self, prefetch: Prefetch) -> Self {
+        self.config.prefetch = prefetch;
+        self
+    }
+
+    /// Which page goes when a frame is needed. Default: [`Eviction::Clock`].
+    pub fn eviction(mut self, eviction: Eviction) -> Self {
+        self.config.eviction = eviction;
         self
     }
 
@@ -242,7 +255,13 @@ impl EngineBuilder {
             ),
         );
         let pinned_bytes = arena.bytes() as u64 + layout.fixed_bytes + layout.metadata_bytes;
-        let pool = Pool::new(arena, layout.frames, config.page_size, layout.waiters);
+        let pool = Pool::new(
+            arena,
+            layout.frames,
+            config.page_size,
+            layout.waiters,
+            config.eviction.policy(),
+        );
         Ok(CoreParts {
             pool: Arc::new(pool),
             config,
@@ -277,126 +296,4 @@ fn check(config: &Config) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// How a budget is cut up.
-struct Layout {
-    frames: u32,
-    waiters: u32,
-    /// Metadata of frames and waiters, in bytes.
-    fixed_bytes: u64,
-    /// Metadata for fields and devices, in bytes.
-    metadata_bytes: u64,
-}
-
-impl Layout {
-    /// The layout with the most frames that fit.
-    fn of(config: &Config) -> Result<Layout> {
-        let frames_max = (config.budget / config.page_size).min(FRAMES_MAX);
-        let (mut fits, mut too_many) = (FRAMES_MIN - 1, frames_max + 1);
-        // What is needed only grows with the frames, in steps of the arena and of the page table.
-        while fits + 1 < too_many {
-            let middle = fits + (too_many - fits) / 2;
-            if Layout::with(config, middle).bytes(config) <= config.budget {
-                fits = middle;
-            } else {
-                too_many = middle;
-            }
-        }
-        if fits < FRAMES_MIN {
-            return Err(Error::BudgetTooSmall {
-                budget: config.budget,
-                page_size: config.page_size,
-                minimum: Layout::with(config, FRAMES_MIN).bytes(config),
-            });
-        }
-        Ok(Layout::with(config, fits))
-    }
-
-    fn with(config: &Config, frames: u64) -> Layout {
-        let frames = frames as u32;
-        Layout {
-            frames,
-            waiters: waiters(frames),
-            fixed_bytes: fixed_bytes(frames),
-            // The first device must find room, whatever its depth.
-            metadata_bytes: config.metadata_budget.unwrap_or_else(|| {
-                let device = ring_memory_bytes(config.queue_depth, frames) + FIELDS_BYTES_MIN;
-                (config.budget / 64).max(1 << 20).max(device)
-            }),
-        }
-    }
-
-    fn bytes(&self, config: &Config) -> u64 {
-        Arena::bytes_for(u64::from(self.frames) * config.page_size)
-            + self.fixed_bytes
-            + self.metadata_bytes
-    }
-}
-
-/// Reads that can wait at once: as many as there are frames, within reason.
-fn waiters(frames: u32) -> u32 {
-    frames.clamp(256, 16_384)
-}
-
-fn fixed_bytes(frames: u32) -> u64 {
-    let (waiters, frames) = (waiters(frames), u64::from(frames));
-    frames * Pool::frame_metadata_bytes()
-        + PageTable::memory_bytes(frames)
-        + Ops::memory_bytes(waiters)
-        + 2 * ThreadCounter::memory_bytes()
-}
-
-/// The tightest limit on this process's memory, and whose it is.
-fn memory_limit() -> Option<(u64, &'static str)> {
-    let cgroup = super::cgroup::memory_limit().map(|bytes| (bytes, "memory cgroup's limit"));
-    let machine = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-            let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-            Some((kib << 10, "machine's memory"))
-        });
-    [cgroup, machine].into_iter().flatten().min()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{EngineBuilder, Layout};
-    use crate::Error;
-
-    #[test]
-    fn the_minimum_that_the_error_names_is_enough_and_one_byte_less_is_not() {
-        for page in [4096u64, 65_536, 4 << 20] {
-            let small = EngineBuilder::new().page_size(page).dram_budget(4096);
-            let Err(Error::BudgetTooSmall { minimum, .. }) = Layout::of(&small.config).map(|_| ())
-            else {
-                panic!("4096 bytes cannot be enough");
-            };
-            let enough = EngineBuilder::new().page_size(page).dram_budget(minimum);
-            assert!(Layout::of(&enough.config).is_ok_and(|l| l.frames >= 8));
-            let less = EngineBuilder::new()
-                .page_size(page)
-                .dram_budget(minimum - 1);
-            assert!(Layout::of(&less.config).is_err());
-        }
-    }
-
-    #[test]
-    fn a_layout_never_exceeds_its_budget_and_takes_every_frame_that_fits() {
-        for budget in [16u64 << 20, 64 << 20, 300_000_000, 3 << 30] {
-            for page in [4096u64, 65_536, 1 << 20] {
-                let builder = EngineBuilder::new().page_size(page).dram_budget(budget);
-                let Ok(l) = Layout::of(&builder.config) else {
-                    panic!("{budget} bytes are enough for pages of {page}");
-                };
-                assert!(l.bytes(&builder.config) <= budget);
-                let more = Layout::with(&builder.config, u64::from(l.frames) + 1);
-                assert!(more.bytes(&builder.config) > budget);
-                // The arena comes in steps of 2 MiB.
-                let frames_bytes = u64::from(l.frames) * page;
-                assert!(budget - frames_bytes < (5 << 20) + budget / 16);
-            }
-        }
-    }
 }

@@ -11,7 +11,8 @@ use crate::ring::device::Device;
 use crate::ring::fault::Fault;
 use crate::ring::file::{Identity, OpenFault, OpenFile};
 use crate::ring::grant::Grant;
-use crate::ring::handle::{BackendKind, Ring, RingConfig};
+use crate::ring::handle::{Ring, RingConfig};
+use crate::ring::options::BackendKind;
 use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, SubmissionLoop};
 use crate::ring::sys;
@@ -273,7 +274,7 @@ impl Core {
             submission,
             kind: self.config.backend,
             sqpoll_idle_ms: self.config.sqpoll_idle_ms,
-            iopoll: self.config.iopoll,
+            poll: self.config.poll,
             cpus: self.config.cpus.clone(),
             arena_bytes: self.pool.arena.bytes(),
             scratch: self.pool.arena.scratch(),

@@ -10,6 +10,7 @@ mod fork;
 pub(crate) mod future;
 mod geometry;
 mod hits;
+mod layout;
 pub(crate) mod plan;
 mod prefetch;
 pub(crate) mod report;
@@ -23,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use batch::{Batch, Ready};
-pub use builder::{EngineBuilder, Poll, Spin};
+pub use builder::{EngineBuilder, Prefetch, Spin};
 pub use field::{Field, OpenOptions};
 pub use future::ReadFuture;
 pub use plan::{FieldRange, Plan};

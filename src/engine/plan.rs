@@ -4,6 +4,7 @@
 //! are read by the host. Planned pages are the last to be evicted until they have been read or the plan is replaced.
 
 use super::Engine;
+use super::builder::Prefetch;
 use super::core::Core;
 use super::field::{Field, FieldShared};
 use crate::ring::lane::{Chain, Lane};
@@ -16,6 +17,8 @@ use std::sync::{Arc, Weak};
 
 /// A plan goes on when this part of the pool has become free for it.
 const PLAN_STEPS: u32 = 16;
+/// The epoch of no plan.
+const NO_PLAN: u32 = 0;
 
 /// A range of a field, as [`Field::at`] names it.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ pub struct FieldRange {
 /// The plan in force.
 #[derive(Debug)]
 pub(crate) struct PlanState {
-    /// Epoch of the plan while some of it is not queued yet; 0 otherwise. Read on every miss, and on the first use of
+    /// Epoch of the plan while some of it is not queued yet; `NO_PLAN` otherwise. Read on every miss, and on the first use of
     /// every page that was read ahead.
     feeding: AtomicU32,
     inner: Mutex<Inner>,
@@ -47,7 +50,7 @@ struct Inner {
 impl Default for PlanState {
     fn default() -> PlanState {
         PlanState {
-            feeding: AtomicU32::new(0),
+            feeding: AtomicU32::new(NO_PLAN),
             inner: Mutex::new(Inner::default()),
         }
     }
@@ -79,9 +82,10 @@ impl Plan {
         }
     }
 
-    /// True where all of it has been queued, or another plan took its place.
+    /// True where nothing of it will be queued any more: all of it has been, another plan took its place, or the engine
+    /// reads nothing ahead ([`Prefetch::Off`]).
     pub fn is_queued(&self) -> bool {
-        self.engine.core.plan.feeding.load(Relaxed) != self.epoch
+        self.epoch == NO_PLAN || self.engine.core.plan.feeding.load(Relaxed) != self.epoch
     }
 }
 
@@ -93,10 +97,10 @@ impl Engine {
     /// read. Ranges outside their field are cut to it. A plan does not keep its fields open.
     pub fn plan(&self, ranges: &[FieldRange]) -> Plan {
         let core = &self.core;
-        if core.is_forked() {
+        if core.is_forked() || core.config.prefetch == Prefetch::Off {
             return Plan {
                 engine: self.clone(),
-                epoch: 0,
+                epoch: NO_PLAN,
             };
         }
         core.cancel_plan(None);
@@ -131,10 +135,10 @@ impl Core {
         }
         let epoch = {
             let mut inner = lock(&self.plan.inner);
-            if inner.epoch == 0 || epoch.is_some_and(|epoch| epoch != inner.epoch) {
+            if inner.epoch == NO_PLAN || epoch.is_some_and(|epoch| epoch != inner.epoch) {
                 return;
             }
-            self.plan.feeding.store(0, Relaxed);
+            self.plan.feeding.store(NO_PLAN, Relaxed);
             inner.ranges.clear();
             inner.epoch
         };
@@ -148,7 +152,7 @@ impl Core {
     #[inline]
     pub(crate) fn feed_plan(&self) {
         // Not page by page: adjacent ones are to be read together.
-        if self.plan.feeding.load(Relaxed) != 0
+        if self.plan.feeding.load(Relaxed) != NO_PLAN
             && self.pool.room_ahead() > self.pool.frame_count() / PLAN_STEPS
         {
             self.feed_plan_now();
@@ -198,6 +202,6 @@ impl Core {
             inner.at += 1;
             inner.unit = None;
         }
-        self.plan.feeding.store(0, Relaxed);
+        self.plan.feeding.store(NO_PLAN, Relaxed);
     }
 }

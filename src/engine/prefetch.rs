@@ -1,5 +1,6 @@
 //! Reading ahead of need.
 
+use super::builder::Prefetch;
 use super::field::FieldShared;
 use crate::ring::lane::{Chain, Lane};
 use crate::tiers::pool::{Claim, Purpose};
@@ -9,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 impl FieldShared {
     /// Queues the missing units of `ranges`; stops where the pool has no more room for what nobody asked for.
     pub(crate) fn prefetch(&self, ranges: &[Range<u64>]) -> usize {
-        if self.ready().is_err() {
+        if self.ready().is_err() || self.core.config.prefetch == Prefetch::Off {
             return 0;
         }
         let mut chain = Chain::new();

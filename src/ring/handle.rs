@@ -5,6 +5,7 @@ use crate::ring::device::Device;
 use crate::ring::file::OpenFile;
 use crate::ring::grant::Grant;
 use crate::ring::lane::Slots;
+use crate::ring::options::{BackendKind, Poll};
 use crate::ring::pread::{self, Pread};
 use crate::ring::shared::{Control, Shared};
 #[cfg(feature = "sim")]
@@ -20,25 +21,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Which backend to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum BackendKind {
-    /// io_uring, or `preadv` where it is refused. The default.
-    #[default]
-    Auto,
-    /// io_uring or an error.
-    Uring,
-    /// `preadv` from a few threads.
-    Pread,
-}
+/// The report's row of a polling that is not granted.
+const POLLED: &str = "polled completions";
 
 /// What a ring is built from.
 #[derive(Debug, Clone)]
 pub(crate) struct RingConfig {
     pub(crate) kind: BackendKind,
     pub(crate) sqpoll_idle_ms: Option<u32>,
-    pub(crate) iopoll: bool,
+    pub(crate) poll: Poll,
     pub(crate) cpus: Vec<usize>,
     pub(crate) arena_bytes: usize,
     /// Arena memory that belongs to no frame, for probing reads.
@@ -360,7 +351,7 @@ fn open_uring(
     let mut asked = UringConfig {
         depth: config.submission.depth,
         sqpoll_idle_ms: config.sqpoll_idle_ms,
-        iopoll: config.iopoll,
+        poll: config.poll,
         arena: config.submission.arena,
         arena_bytes: config.arena_bytes,
     };
@@ -398,11 +389,27 @@ fn open_uring(
                 grants.append(&mut lost);
                 return Ok((uring, grants));
             }
-            Err(e) if asked.iopoll => {
-                asked.iopoll = false;
+            // Refused as a flag: the kernel may know the older one.
+            Err(e) if asked.poll == Poll::Hybrid && e.raw_os_error() == Some(libc::EINVAL) => {
+                asked.poll = Poll::IoPoll;
                 lost.push(Grant::less(
-                    "polled completions",
+                    POLLED,
+                    "HYBRID_IOPOLL",
                     "IOPOLL",
+                    format!("the kernel refused the flag: {e}"),
+                    "Linux 6.13 or newer",
+                ));
+            }
+            Err(e) if asked.poll != Poll::Interrupt => {
+                asked.poll = Poll::Interrupt;
+                lost.retain(|row| row.item != POLLED);
+                lost.push(Grant::less(
+                    POLLED,
+                    if config.poll == Poll::Hybrid {
+                        "HYBRID_IOPOLL"
+                    } else {
+                        "IOPOLL"
+                    },
                     "interrupts",
                     format!("a probing read failed: {e}"),
                     "an NVMe device with `nvme.poll_queues` > 0",

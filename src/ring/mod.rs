@@ -15,6 +15,8 @@ pub(crate) mod grant;
 pub(crate) mod handle;
 pub(crate) mod lane;
 #[cfg(not(loom))]
+pub(crate) mod options;
+#[cfg(not(loom))]
 pub(crate) mod pread;
 pub(crate) mod shared;
 #[cfg(all(feature = "sim", not(loom)))]

@@ -3,6 +3,24 @@
 use super::frame::{Frame, Phase, State};
 use crate::sync::{AtomicU32, Ordering};
 
+/// Which page goes when a frame is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Eviction {
+    /// CLOCK: of the pages in the order of their frames the first that was not used since the hand last came by. A hit
+    /// costs one bit. The default.
+    #[default]
+    Clock,
+}
+
+impl Eviction {
+    pub(crate) fn policy(self) -> Clock {
+        match self {
+            Eviction::Clock => Clock::default(),
+        }
+    }
+}
+
 /// Chooses victims. Called with the allocation lock held; hits are seen through the frames' reference flags.
 pub(crate) trait EvictionPolicy: Send + Sync {
     /// Claims an unpinned frame that carries none of the flags in `keep`; returns it with the state it had. `None`

@@ -4,6 +4,7 @@
 //! it, ends the test. The device is whoever owns a claim.
 
 use super::arena::Arena;
+use super::eviction::Clock;
 use super::frame::{Key, Phase};
 use super::pool::{Claim, Pool, Purpose};
 use super::wait::{BatchWakes, Group, Notify};
@@ -35,7 +36,7 @@ fn explore(frames: u32, preemptions: usize, test: impl Fn(&Arc<World>) + Sync + 
     model.max_branches = 3_000;
     model.check(move || {
         let world = Arc::new(World {
-            pool: Pool::new(Arena::none(), frames, 4096, 4),
+            pool: Pool::new(Arena::none(), frames, 4096, 4, Clock::default()),
             bytes: (0..frames).map(|_| UnsafeCell::new(0)).collect(),
             spinning: (Mutex::new(()), Condvar::new()),
         });

@@ -83,7 +83,7 @@ pub(crate) enum Purpose {
 
 impl Pool {
     /// A pool of `count` frames.
-    pub(crate) fn new(arena: Arena, count: u32, frame_bytes: u64, ops: u32) -> Pool {
+    pub(crate) fn new(arena: Arena, count: u32, frame_bytes: u64, ops: u32, policy: Clock) -> Pool {
         Pool {
             arena,
             frames: (0..count).map(|_| Frame::new()).collect(),
@@ -94,7 +94,7 @@ impl Pool {
             allocation: Mutex::new(Allocation {
                 free: (0..count).rev().collect(),
             }),
-            policy: Clock::default(),
+            policy,
             frame_bytes,
             speculative: AtomicU32::new(0),
             counters: PoolCounters::default(),
@@ -415,12 +415,13 @@ fn expect_load(byte: *const u8) {
 mod tests {
     use super::{Claim, Pool, Purpose};
     use crate::tiers::arena::Arena;
+    use crate::tiers::eviction::Eviction;
     use crate::tiers::frame::{Key, Phase};
     use crate::tiers::wait::BatchWakes;
 
     #[test]
     fn a_reader_keeps_its_version_while_a_newer_one_is_published() {
-        let pool = Pool::new(Arena::none(), 2, 4096, 2);
+        let pool = Pool::new(Arena::none(), 2, 4096, 2, Eviction::Clock.policy());
         let key = Key { field: 0, unit: 7 };
         let Ok(Claim::Owner(old)) = pool.claim(key, 1, Purpose::Demand) else {
             panic!("an empty pool gives a frame");
