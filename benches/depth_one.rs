@@ -1,6 +1,7 @@
 //! One read of 4 KiB at a time: by the caller itself, and through a loop that sleeps between reads, beside fio.
 //!
-//! `cargo bench --bench depth_one`. Once on an idle machine, once with a busy thread on each processor.
+//! `cargo bench --bench depth_one`. Once on an idle machine, once with a busy thread on each processor; the parked loop
+//! also with a higher priority, where that is granted.
 
 #![allow(clippy::expect_used)]
 
@@ -12,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use support::{Random, Sample, TestFile, cpu_seconds, fio, median, rounds, seconds, spread};
 
-fn reads(file: &TestFile, inline: bool) -> Sample {
+fn reads(file: &TestFile, inline: bool, nice: i32) -> Sample {
     let engine = Engine::builder()
         .dram_budget(16 << 20)
         .page_size(4096)
         .inline_reads(inline)
+        .nice(nice)
         .build()
         .expect("an engine");
     let field = engine.open(&file.path).expect("the test file");
@@ -40,17 +42,20 @@ fn reads(file: &TestFile, inline: bool) -> Sample {
 }
 
 fn compare(file: &TestFile, name: &str, busy_cpu: bool) {
-    let mut results: [Vec<Sample>; 3] = Default::default();
+    let mut results: [Vec<Sample>; 4] = Default::default();
     for _ in 0..rounds() {
         let Some(peer) = fio(&file.path, 4096, 1, &[]) else {
             println!("SKIPPED: fio is not installed");
             return;
         };
         results[0].push(peer);
-        results[1].push(reads(file, true));
-        results[2].push(reads(file, false));
+        results[1].push(reads(file, true, 0));
+        results[2].push(reads(file, false, 0));
+        // Not granted without a privilege: then this is the same again.
+        results[3].push(reads(file, false, -10));
     }
-    for (row, samples) in ["fio", "inline", "parked loop"].iter().zip(&results) {
+    let rows = ["fio", "inline", "parked loop", "nice -10"];
+    for (row, samples) in rows.iter().zip(&results) {
         let ratio = samples
             .iter()
             .zip(&results[0])

@@ -3,7 +3,8 @@
 //! `cargo bench --bench memory_limit`, as root with the memory controller of control groups (version 1 or 2). Each
 //! measurement is a process of its own in a group of its own with the limit; the page cache is full before it starts,
 //! and so is the engine's pool, which takes its place. The pool is made of transparent huge pages, which are charged to
-//! the group, as explicit ones are not.
+//! the group, as explicit ones are not. `4k-pread` is one `O_DIRECT` read after the other into one buffer: what a single read
+//! costs where nothing is kept.
 
 #![allow(clippy::expect_used)]
 
@@ -14,6 +15,7 @@ use std::fs;
 use std::hint::black_box;
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -43,6 +45,7 @@ fn main() {
     );
     let modes = [
         "4k-faults",
+        "4k-pread",
         "4k-single",
         "4k-many32",
         "4k-window64",
@@ -73,6 +76,7 @@ fn main() {
         );
     }
     for (ours, peer) in [
+        ("4k-pread", "4k-faults"),
         ("4k-single", "4k-faults"),
         ("4k-many32", "4k-faults"),
         ("4k-window64", "4k-faults"),
@@ -107,6 +111,20 @@ fn measure(mode: &str, path: &Path) -> Sample {
         "faults" => {
             let map = Map::new(path);
             timed(1, |_| map.touch(next(), block))
+        }
+        "pread" => {
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_DIRECT)
+                .open(path)
+                .expect("the test file");
+            let mut memory = vec![0u8; 8192];
+            let aligned = memory.as_ptr().align_offset(4096);
+            timed(1, |_| {
+                let buffer = &mut memory[aligned..aligned + 4096];
+                file.read_exact_at(buffer, next()).expect("a read");
+                black_box(buffer[0]);
+            })
         }
         "willneed32" => {
             let map = Map::new(path);

@@ -249,9 +249,12 @@ fn an_unprivileged_user_with_little_lockable_memory_reads_right_and_is_told() {
             let engine = small()
                 .dram_budget(32 << 20)
                 .huge_pages(huge)
+                .nice(-10)
                 .build()
                 .unwrap();
             let rows = degraded(&engine, path, seed, len);
+            let nice = row(&rows, "nice level").unwrap();
+            assert!(nice.requested == "-10" && nice.fix.contains("ulimit -e"));
             let locked = row(&rows, "pool kept resident").unwrap();
             assert!(locked.fix.contains("ulimit -l"));
             if let Some(backend) = row(&rows, ": backend") {
@@ -439,5 +442,43 @@ fn processors_that_do_not_exist_and_queues_deeper_than_the_device_are_reported()
     let rows = degraded(&engine, &file.path, file.seed, file.len);
     if let Some(depth) = row(&rows, "queue depth") {
         assert!(depth.requested == "4096" && depth.granted.parse::<u32>().unwrap() < 4096);
+    }
+}
+
+/// The nice levels of this process's submission loops (field 19 of proc_pid_stat(5)).
+fn nice_levels_of_loops() -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .filter(|stat| stat.contains("(ringfield-"))
+        .map(|stat| {
+            let behind_name = stat.rsplit(") ").next().unwrap();
+            behind_name.split(' ').nth(16).unwrap().parse().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_nice_level_is_that_of_the_loops_alone() {
+    const NAME: &str = "a_nice_level_is_that_of_the_loops_alone";
+    if child::part().is_none() {
+        return Child::new(NAME, "alone").run();
+    }
+    let file = FieldFile::new(2 << 20);
+    for backend in [BackendKind::Auto, BackendKind::Pread] {
+        let engine = small().nice(7).backend(backend).build().unwrap();
+        let rows = degraded(&engine, &file.path, file.seed, file.len);
+        assert!(row(&rows, "nice level").is_none(), "{}", engine.report());
+        let levels = nice_levels_of_loops();
+        assert!(!levels.is_empty() && levels.iter().all(|&level| level == 7));
+        // SAFETY: getpriority takes no pointers; who 0 is the calling thread.
+        assert_eq!(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }, 0);
+    }
+    for level in [-21, 20] {
+        let refused = small().nice(level).build();
+        assert!(matches!(
+            refused,
+            Err(Error::InvalidOption { option: "nice", .. })
+        ));
     }
 }

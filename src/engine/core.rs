@@ -276,6 +276,7 @@ impl Core {
             sqpoll_idle_ms: self.config.sqpoll_idle_ms,
             poll: self.config.poll,
             cpus: self.config.cpus.clone(),
+            nice: self.config.nice,
             arena_bytes: self.pool.arena.bytes(),
             scratch: self.pool.arena.scratch(),
             scratch_bytes: SCRATCH_BYTES as u32,

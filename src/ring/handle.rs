@@ -31,6 +31,7 @@ pub(crate) struct RingConfig {
     pub(crate) sqpoll_idle_ms: Option<u32>,
     pub(crate) poll: Poll,
     pub(crate) cpus: Vec<usize>,
+    pub(crate) nice: Option<i32>,
     pub(crate) arena_bytes: usize,
     /// Arena memory that belongs to no frame, for probing reads.
     pub(crate) scratch: *mut u8,
@@ -252,6 +253,18 @@ fn serve<F: FnMut(Event)>(
             e.to_string(),
             "name processors that exist and that the cpuset allows",
         ));
+    }
+    if let Some(level) = config.nice {
+        grants.push(match sys::set_nice(level) {
+            Ok(()) => Grant::full("nice level", level.to_string()),
+            Err(e) => Grant::less(
+                "nice level",
+                level.to_string(),
+                "the host's",
+                e.to_string(),
+                "raise `ulimit -e` (LimitNICE= in systemd), or grant CAP_SYS_NICE",
+            ),
+        });
     }
     let refused = if config.kind == BackendKind::Pread {
         None

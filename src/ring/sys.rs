@@ -248,6 +248,16 @@ pub(crate) fn set_affinity(cpus: &[usize]) -> io::Result<()> {
     }
 }
 
+/// Sets the nice level of the calling thread (setpriority(2): on Linux it is an attribute of the thread).
+pub(crate) fn set_nice(level: i32) -> io::Result<()> {
+    // SAFETY: setpriority takes no pointers; who 0 is the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, level) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// [`set_affinity`] where the list names any.
 pub(crate) fn set_affinity_if_any(cpus: &[usize]) -> io::Result<()> {
     if cpus.is_empty() {
