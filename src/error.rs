@@ -132,6 +132,18 @@ pub enum Error {
         /// What changed.
         what: String,
     },
+    /// A file is not what its format requires: damaged, cut short, of another format, or made to do harm.
+    #[error("{}: not a valid {format} file: byte {at}: {what}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The format.
+        format: &'static str,
+        /// Where in the file the trouble begins.
+        at: u64,
+        /// What is wrong there.
+        what: String,
+    },
     /// The device did not answer within `read_deadline`.
     #[error("{}: page {page} was not read within {deadline:?}", .path.display())]
     TimedOut {

@@ -11,8 +11,9 @@ mod tiers;
 
 #[cfg(not(loom))]
 pub use engine::{
-    Batch, Chunks, Engine, EngineBuilder, Field, FieldRange, LaneStats, OpenOptions, Plan,
-    Prefetch, ReadFuture, Ready, Report, Spin, Stats, View,
+    Array, ArrayIter, Batch, Chunks, Dtype, Engine, EngineBuilder, Field, FieldRange, Gguf,
+    LaneStats, OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
+    Spin, Stats, Tensor, TensorType, Value, ValueType, View,
 };
 pub use error::{Error, Result};
 pub use ring::fault::Fault;
@@ -59,6 +60,24 @@ pub mod sim {
     //! ```
     pub use crate::engine::simulation::{Machine, Shutdown, Simulation, break_loops, threaded};
     pub use crate::ring::simulated_disk::{Answer, Answered, Disk, Faults};
+
+    use crate::engine::formats::{cursor::Memory, gguf, safetensors};
+
+    /// Parses a GGUF header that lies in memory, as [`crate::Gguf::open`] does: tensors, keys, bytes of the header.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn parse_gguf(file: &[u8]) -> crate::Result<(usize, usize, u64)> {
+        gguf::parse(&Memory(file))
+    }
+
+    /// Parses a safetensors header that lies in memory, as [`crate::SafeTensors::open`] does: tensors, bytes of the header.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn parse_safetensors(file: &[u8]) -> crate::Result<(usize, u64)> {
+        safetensors::parse(&Memory(file))
+    }
 }
 
 #[cfg(not(loom))]

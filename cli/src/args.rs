@@ -29,6 +29,16 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Runs a fio job through the engine, fio, mmap and pread in turns
     Bench(BenchArgs),
+    /// What is in a GGUF model
+    Gguf {
+        #[command(subcommand)]
+        action: ModelAction,
+    },
+    /// What is in a safetensors file
+    Safetensors {
+        #[command(subcommand)]
+        action: ModelAction,
+    },
     /// One row of the demo, in a process of its own
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
@@ -103,6 +113,41 @@ pub(crate) struct BenchArgs {
     /// Send lone reads through the submission loop too, instead of reading in the caller
     #[arg(long)]
     pub(crate) no_inline: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelAction {
+    /// Metadata and tensors: names, types, shapes, places
+    List(ListArgs),
+    /// Reads every tensor through the engine, in random order, and compares it with a plain read
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// The model; of a set of files any one
+    pub(crate) model: PathBuf,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The model; of a set of files any one
+    pub(crate) model: PathBuf,
+    /// The engine's memory
+    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
+    pub(crate) dram: Size,
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    pub(crate) page_size: Size,
+    /// How the engine reads [default: every way in turn]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) backend: Vec<Backend>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,

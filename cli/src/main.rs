@@ -1,4 +1,5 @@
-//! The `ringfield` command: a demo on the user's own disk, a doctor, and fio jobs side by side.
+//! The `ringfield` command: a demo on the user's own disk, a doctor, fio jobs side by side,
+//! and what is in model files.
 //!
 //! Everything that calls the engine is in [`engine_run`]; the rest makes files, limits memory,
 //! runs the rivals and prints.
@@ -16,6 +17,7 @@ mod error;
 mod interrupt;
 mod job;
 mod made_file;
+mod model;
 mod os;
 mod size;
 
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+use model::Format;
 
 fn main() -> ExitCode {
     // Ends with status 2 and a usage line by itself where the command line is wrong.
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Gguf { action } => model::run(Format::Gguf, action),
+        Command::Safetensors { action } => model::run(Format::Safetensors, action),
         Command::DemoWorker(args) => demo::worker::run(args),
     };
     match result {

@@ -144,7 +144,7 @@ impl Core {
         self.metadata_left.load(Relaxed)
     }
 
-    fn charge(&self, what: impl FnOnce() -> String, need: u64) -> Result<()> {
+    pub(crate) fn charge(&self, what: impl FnOnce() -> String, need: u64) -> Result<()> {
         self.metadata_left
             .fetch_update(Relaxed, Relaxed, |have| have.checked_sub(need))
             .map(|_| ())
@@ -155,7 +155,7 @@ impl Core {
             })
     }
 
-    fn discharge(&self, bytes: u64) {
+    pub(crate) fn discharge(&self, bytes: u64) {
         self.metadata_left.fetch_add(bytes, Relaxed);
     }
 
