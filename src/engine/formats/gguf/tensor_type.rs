@@ -41,12 +41,13 @@ pub enum TensorType {
     TQ2_0 = 35,
     MXFP4 = 39,
     NVFP4 = 40,
+    Q1_0 = 41,
 }
 
 use TensorType as T;
 
 /// Every type with the elements and the bytes of a block (ggml-common.h).
-const TYPES: [(TensorType, u64, u64); 33] = [
+const TYPES: [(TensorType, u64, u64); 34] = [
     (T::F32, 1, 4),
     (T::F16, 1, 2),
     (T::Q4_0, 32, 18),
@@ -80,6 +81,7 @@ const TYPES: [(TensorType, u64, u64); 33] = [
     (T::TQ2_0, 256, 66),
     (T::MXFP4, 32, 17),
     (T::NVFP4, 64, 36),
+    (T::Q1_0, 128, 18),
 ];
 
 impl TensorType {
@@ -131,7 +133,7 @@ mod tests {
             assert!(TYPES[..k].iter().all(|&(other, _, _)| other != kind));
         }
         // The gaps are types that were removed from ggml.
-        for code in [4, 5, 31, 32, 33, 36, 37, 38, 41, u32::MAX] {
+        for code in [4, 5, 31, 32, 33, 36, 37, 38, 42, u32::MAX] {
             assert_eq!(TensorType::of(code), None);
         }
     }

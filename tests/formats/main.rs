@@ -1,0 +1,14 @@
+//! Model files: real ones read right through every backend, and hostile ones are typed errors.
+#![cfg(test)]
+
+#[path = "../child/mod.rs"]
+mod child;
+#[path = "../content/mod.rs"]
+mod content;
+
+mod hostile_gguf;
+mod hostile_safetensors;
+mod models;
+mod mutations;
+mod split;
+mod writer;
