@@ -62,7 +62,7 @@ fn a_future_that_is_never_polled_reads_nothing() {
 #[test]
 fn futures_dropped_after_any_number_of_polls_leave_nothing_behind() {
     let file = FieldFile::new(12 << 20);
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let engine = engine(backend);
         let field = engine.open(&file.path).unwrap();
         std::thread::scope(|scope| {
@@ -114,7 +114,7 @@ fn futures_dropped_after_any_number_of_polls_leave_nothing_behind() {
 
 #[test]
 fn a_read_in_flight_goes_on_in_the_engines_memory_when_its_future_is_dropped() {
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let mut fuse = match Fuse::start() {
             Ok(fuse) => fuse,
             Err(why) => skipped!("no FUSE: {why}"),
@@ -207,7 +207,7 @@ fn of_many_that_wait_for_one_page_those_that_stay_are_woken_once_by_the_waker_th
 
 #[test]
 fn a_batch_dropped_or_cleared_with_reads_in_flight_gives_its_frames_back_and_can_be_used_again() {
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let mut fuse = match Fuse::start() {
             Ok(fuse) => fuse,
             Err(why) => skipped!("no FUSE: {why}"),
@@ -258,7 +258,7 @@ fn a_batch_dropped_or_cleared_with_reads_in_flight_gives_its_frames_back_and_can
 #[test]
 fn a_batch_cleared_after_its_reads_ended_does_not_take_them_for_the_next_ones() {
     let file = FieldFile::new(12 << 20);
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let engine = engine(backend);
         let field = engine.open(&file.path).unwrap();
         let mut batch = engine.batch(8).unwrap();
@@ -297,7 +297,7 @@ fn a_field_closed_with_prefetches_queued_and_in_flight_gives_its_frames_and_its_
         "a_field_closed_with_prefetches_queued_and_in_flight_gives_its_frames_and_its_descriptor_back",
         || {
             let file = FieldFile::new(12 << 20);
-            for backend in [BackendKind::Auto, BackendKind::Pread] {
+            for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
                 let engine = engine(backend);
                 let open_and_close = |rounds: u64| {
                     for round in 0..rounds {

@@ -365,7 +365,7 @@ fn a_file_in_memory_reads_right() {
         skipped!("no /dev/shm");
     };
     let file = FieldFile::in_dir(dir, 3_000_001);
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let engine = small().backend(backend).build().unwrap();
         degraded(&engine, &file.path, file.seed, file.len);
         let options = ringfield::OpenOptions::new().extent(77_777).extent_base(5);
@@ -381,14 +381,33 @@ fn a_file_system_that_refuses_direct_reads_is_read_through_the_page_cache_and_th
     };
     let len = 1_000_003;
     let path = fuse.file("buffered", len);
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let engine = small().backend(backend).build().unwrap();
         let field = engine.open(&path).unwrap();
         assert!(!field.is_direct());
         let rows = degraded(&engine, &path, fuse::SEED, len);
-        let direct = row(&rows, "direct I/O").unwrap();
-        assert!(direct.granted.contains("page cache"));
+        // A mapping wants no direct reads, and this file can be mapped.
+        let direct = row(&rows, "direct I/O");
+        if backend == BackendKind::Mmap {
+            assert!(direct.is_none() && row(&rows, "mapping").is_none());
+        } else {
+            assert!(direct.unwrap().granted.contains("page cache"));
+        }
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_mapped_is_read_all_the_same_and_the_report_says_so() {
+    let fuse = match Fuse::start() {
+        Ok(fuse) => fuse,
+        Err(why) => skipped!("no FUSE: {why}"),
+    };
+    let len = 1_000_003;
+    let path = fuse.file("plain", len);
+    let engine = small().backend(BackendKind::Mmap).build().unwrap();
+    let rows = degraded(&engine, &path, fuse::SEED, len);
+    let mapping = row(&rows, "mapping").unwrap();
+    assert!(mapping.granted.contains("preadv"), "{}", engine.report());
 }
 
 #[test]
@@ -465,7 +484,7 @@ fn a_nice_level_is_that_of_the_loops_alone() {
         return Child::new(NAME, "alone").run();
     }
     let file = FieldFile::new(2 << 20);
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let engine = small().nice(7).backend(backend).build().unwrap();
         let rows = degraded(&engine, &file.path, file.seed, file.len);
         assert!(row(&rows, "nice level").is_none(), "{}", engine.report());

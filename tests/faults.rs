@@ -21,13 +21,14 @@ use std::time::Duration;
 
 const PAGE: u64 = 64 << 10;
 
-/// By callers themselves, through a ring, and through threads.
-fn ways() -> [EngineBuilder; 3] {
+/// By callers themselves, through a ring, through threads, and through a mapping.
+fn ways() -> [EngineBuilder; 4] {
     let base = || Engine::builder().dram_budget(16 << 20).page_size(PAGE);
     [
         base(),
         base().inline_reads(false),
         base().backend(BackendKind::Pread).inline_reads(false),
+        base().backend(BackendKind::Mmap),
     ]
 }
 
@@ -325,10 +326,10 @@ fn interrupted_and_refused_system_calls_do_not_change_what_is_read() {
     const NAME: &str = "interrupted_and_refused_system_calls_do_not_change_what_is_read";
     if let Some(part) = child::part() {
         let file = FieldFile::new(4 << 20);
-        let backend = if part.starts_with("preadv") {
-            BackendKind::Pread
-        } else {
-            BackendKind::Auto
+        let backend = match part.split(':').next() {
+            Some("preadv") => BackendKind::Pread,
+            Some("process_vm_readv") => BackendKind::Mmap,
+            _ => BackendKind::Auto,
         };
         for inline in [false, true] {
             let engine = Engine::builder()
@@ -377,6 +378,8 @@ fn interrupted_and_refused_system_calls_do_not_change_what_is_read() {
         "preadv:error=EINTR:when=1+2",
         "preadv:error=EAGAIN:when=1+3",
         "preadv:error=ENOMEM:when=3+4",
+        "process_vm_readv:error=EINTR:when=1+2",
+        "process_vm_readv:error=ENOMEM:when=3+4",
     ] {
         let call = injection.split(':').next().unwrap();
         let (trace, inject) = (format!("trace={call}"), format!("inject={injection}"));

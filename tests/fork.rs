@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 
 const PAGE: u64 = 16 << 10;
-const BACKENDS: [BackendKind; 2] = [BackendKind::Auto, BackendKind::Pread];
+const BACKENDS: [BackendKind; 3] = [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap];
 
 fn builder(backend: BackendKind) -> EngineBuilder {
     Engine::builder()

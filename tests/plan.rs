@@ -81,7 +81,7 @@ fn a_plan_is_read_in_its_order() {
 fn what_does_not_fit_is_deferred_and_follows_as_the_host_reads() {
     let file = FieldFile::new(12 << 20);
     let pages = file.len / PAGE;
-    for backend in [BackendKind::Auto, BackendKind::Pread] {
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
         let engine = builder().backend(backend).build().unwrap();
         let field = engine.open(&file.path).unwrap();
         assert!(pages > engine.frames() * 3);

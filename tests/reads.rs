@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const BACKENDS: [BackendKind; 2] = [BackendKind::Auto, BackendKind::Pread];
+const BACKENDS: [BackendKind; 3] = [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap];
 
 fn engine(backend: BackendKind, page: u64, budget: u64) -> Engine {
     Engine::builder()
@@ -289,7 +289,7 @@ fn two_opens_of_one_file_share_its_pages_and_several_engines_do_not_disturb_each
     assert_eq!(one.stats().misses, 3);
 
     let others: Vec<Engine> = (0..3)
-        .map(|k| engine(BACKENDS[k % 2], 4096 << k, 8 << 20))
+        .map(|k| engine(BACKENDS[k % 3], 4096 << k, 8 << 20))
         .collect();
     std::thread::scope(|scope| {
         for other in &others {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-const BACKENDS: [BackendKind; 2] = [BackendKind::Auto, BackendKind::Pread];
+const BACKENDS: [BackendKind; 3] = [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap];
 const PAGE: u64 = 16 << 10;
 
 fn builder(backend: BackendKind) -> EngineBuilder {
@@ -176,7 +176,7 @@ fn the_last_handle_can_go_on_any_thread_while_others_still_read() {
             let file = FieldFile::new(8 << 20);
             let race = |rounds: u64| {
                 for round in 0..rounds {
-                    let engine = builder(BACKENDS[round as usize % 2]).build().unwrap();
+                    let engine = builder(BACKENDS[round as usize % 3]).build().unwrap();
                     std::thread::scope(|scope| {
                         for thread in 0..3 {
                             let (engine, file) = (engine.clone(), &file);

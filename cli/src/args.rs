@@ -169,6 +169,7 @@ pub(crate) enum Backend {
     Auto,
     Uring,
     Pread,
+    Mmap,
 }
 
 fn odd(text: &str) -> Result<u32, String> {

@@ -183,7 +183,7 @@ fn verify(format: Format, args: &VerifyArgs) -> Result<()> {
     let listing = engine_run::list_model(format, &args.model)?;
     let bytes: u64 = listing.tensors.iter().map(|tensor| tensor.bytes).sum();
     let backends: &[Backend] = if args.backend.is_empty() {
-        &[Backend::Uring, Backend::Pread]
+        &[Backend::Uring, Backend::Pread, Backend::Mmap]
     } else {
         &args.backend
     };

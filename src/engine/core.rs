@@ -71,7 +71,10 @@ pub(crate) struct CoreParts {
 
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Core {
-        let inline = parts.config.inline_reads && parts.config.read_deadline.is_none();
+        // A caller's own read is a `preadv`: where reads go through a mapping, all of them do.
+        let inline = parts.config.inline_reads
+            && parts.config.read_deadline.is_none()
+            && parts.config.backend != BackendKind::Mmap;
         let spin = Arc::new(SpinGate::new(parts.config.spin));
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
         Core {
@@ -164,7 +167,9 @@ impl Core {
         if self.is_forked() {
             return Err(Error::Forked);
         }
-        let file = OpenFile::open(path, self.pool.frame_bytes).map_err(|fault| match fault {
+        let direct = self.config.backend != BackendKind::Mmap;
+        let opened = OpenFile::open(path, self.pool.frame_bytes, direct);
+        let file = opened.map_err(|fault| match fault {
             OpenFault::Kind(kind) => Error::NotAFile {
                 path: path.to_path_buf(),
                 kind,

@@ -3,6 +3,7 @@
 use super::core::Core;
 use crate::error::Error;
 use crate::ring::grant::Grant;
+use crate::ring::options::BackendKind;
 use std::fmt;
 
 /// One line for each ability that makes ringfield fast or safe. `Display` prints them as a table.
@@ -54,7 +55,20 @@ impl Report {
         }
         for field in core.open_fields() {
             let path = field.file.path.display();
-            rows.push(if field.file.direct {
+            let why = field.file.why_buffered;
+            rows.push(if core.config.backend == BackendKind::Mmap {
+                if why.is_empty() {
+                    Grant::full(format!("{path}: mapping"), "yes, through the page cache")
+                } else {
+                    Grant::less(
+                        format!("{path}: mapping"),
+                        "yes",
+                        "no: read with preadv",
+                        why,
+                        "another backend: this one gains nothing here",
+                    )
+                }
+            } else if field.file.direct {
                 Grant::full(
                     format!("{path}: direct I/O"),
                     format!("yes, aligned to {} bytes", field.file.align),
@@ -64,7 +78,7 @@ impl Report {
                     format!("{path}: direct I/O"),
                     "yes",
                     "no: reads go through the page cache",
-                    field.file.why_buffered,
+                    why,
                     "put the file on ext4, xfs, btrfs or a block device",
                 )
             });

@@ -70,17 +70,18 @@ pub(crate) struct OpenFile {
     pub(crate) align: u32,
     /// Reads bypass the page cache.
     pub(crate) direct: bool,
-    /// Why they do not; empty where they do.
+    /// Why they do not, or why the file is not mapped where it was to be; empty where all is as it was wanted.
     pub(crate) why_buffered: &'static str,
     /// `st_dev` of the file, or `st_rdev` of a block device.
     pub(crate) device: u64,
 }
 
 impl OpenFile {
-    /// Opens `path` for reading, directly where the file system allows it and `frame_bytes` suits its alignment.
+    /// Opens `path` for reading; where `direct` is wanted directly, if the file system allows it and `frame_bytes` suits
+    /// its alignment.
     ///
     /// Never blocks on a FIFO: the path is opened with `O_PATH` first, looked at, and then reopened by descriptor.
-    pub(crate) fn open(path: &Path, frame_bytes: u64) -> Result<OpenFile, OpenFault> {
+    pub(crate) fn open(path: &Path, frame_bytes: u64, direct: bool) -> Result<OpenFile, OpenFault> {
         let handle = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
@@ -109,6 +110,7 @@ impl OpenFile {
         };
         let buffered = open(0)?;
         let (direct, align, why) = match sys::direct_io(buffered.as_fd()) {
+            _ if !direct => (false, 1, why_unmapped(buffered.as_fd())),
             DirectIo::Refused => (false, 1, "the file system does not support direct I/O"),
             DirectIo::Aligned { memory, offset }
                 if u64::from(offset) > frame_bytes || u64::from(memory) > frame_bytes =>
@@ -189,6 +191,14 @@ impl OpenFile {
             }
             Err(e) => Some(format!("it cannot be looked at any more: {e}")),
         }
+    }
+}
+
+/// Why a file cannot be mapped; empty where it can.
+fn why_unmapped(file: BorrowedFd<'_>) -> &'static str {
+    match sys::FileMap::new(file, 0, 4096) {
+        Ok(_) => "",
+        Err(_) => "the file system does not map this file",
     }
 }
 

@@ -6,13 +6,13 @@ use crate::ring::file::OpenFile;
 use crate::ring::grant::Grant;
 use crate::ring::lane::Slots;
 use crate::ring::options::{BackendKind, Poll};
-use crate::ring::pread::{self, Pread};
 use crate::ring::shared::{Control, Shared};
 #[cfg(feature = "sim")]
 use crate::ring::sim::{Sim, SimConfig};
 use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, Step, SubmissionLoop};
 use crate::ring::sys;
+use crate::ring::threads::{self, Method, Threads};
 use crate::ring::uring::{Uring, UringConfig};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +41,7 @@ pub(crate) struct RingConfig {
 }
 
 // SAFETY: the pointers are addresses inside the arena, which is shared memory by nature; whoever dereferences them
-// (the kernel, `Pread`'s threads) does so for frames that no one else uses at that time.
+// (the kernel, the threads of `Threads`) does so for frames that no one else uses at that time.
 unsafe impl Send for RingConfig {}
 // SAFETY: as above.
 unsafe impl Sync for RingConfig {}
@@ -266,7 +266,12 @@ fn serve<F: FnMut(Event)>(
             ),
         });
     }
-    let refused = if config.kind == BackendKind::Pread {
+    let method = if config.kind == BackendKind::Mmap {
+        Method::Mmap
+    } else {
+        Method::Pread
+    };
+    let refused = if matches!(config.kind, BackendKind::Pread | BackendKind::Mmap) {
         None
     } else {
         match open_uring(&config, shared, file) {
@@ -294,6 +299,7 @@ fn serve<F: FnMut(Event)>(
     grants.insert(
         0,
         match refused {
+            None if method == Method::Mmap => Grant::full("backend", "mmap"),
             None => Grant::full("backend", "pread"),
             Some(e) => Grant::less(
                 "backend",
@@ -305,19 +311,20 @@ fn serve<F: FnMut(Event)>(
         },
     );
     let waker = shared.clone();
-    match Pread::new(
+    match Threads::new(
+        method,
         config.submission.depth,
         Arc::new(move || {
             waker.wake.wake();
         }),
     ) {
-        Ok(pread) => {
-            let threads = pread::THREADS.min(config.submission.depth);
+        Ok(backend) => {
+            let threads = threads::THREADS.min(config.submission.depth);
             grants.push(Grant::full("reading threads", threads.to_string()));
             if started.send(Ok(grants)).is_ok() {
                 run(SubmissionLoop::new(
                     shared.clone(),
-                    pread,
+                    backend,
                     config.submission,
                     config.spin.clone(),
                     on_event,

@@ -15,9 +15,9 @@ pub(crate) mod grant;
 pub(crate) mod handle;
 pub(crate) mod lane;
 #[cfg(not(loom))]
-pub(crate) mod options;
+pub(crate) mod mapping;
 #[cfg(not(loom))]
-pub(crate) mod pread;
+pub(crate) mod options;
 pub(crate) mod shared;
 #[cfg(all(feature = "sim", not(loom)))]
 pub(crate) mod sim;
@@ -27,6 +27,8 @@ pub(crate) mod spin;
 pub(crate) mod submission_loop;
 pub(crate) mod sys;
 pub(crate) mod telemetry;
+#[cfg(not(loom))]
+pub(crate) mod threads;
 #[cfg(not(loom))]
 pub(crate) mod uring;
 pub(crate) mod wake;

@@ -11,6 +11,9 @@ pub enum BackendKind {
     Uring,
     /// `preadv` from a few threads.
     Pread,
+    /// Copies out of a bounded mapping of the file, from a few threads: through the page cache, without direct I/O.
+    /// For comparison, and for file systems whose page cache is all there is. Never chosen by `Auto`.
+    Mmap,
 }
 
 /// How completions are noticed.

@@ -88,6 +88,108 @@ pub(crate) unsafe fn preadv(
     u32::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
+/// Length of an open file, in bytes; that of a device is not known here, and nothing lies behind its end.
+pub(crate) fn file_len(file: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: an all-zero stat is a valid value, and the call fills it in.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open for the call and `stat` is writable.
+    if unsafe { libc::fstat(file.as_raw_fd(), &mut stat) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if stat.st_mode & libc::S_IFMT == libc::S_IFBLK {
+        Ok(u64::MAX)
+    } else {
+        Ok(stat.st_size as u64)
+    }
+}
+
+/// A part of a file in memory, read-only, without read-ahead.
+#[derive(Debug)]
+pub(crate) struct FileMap {
+    base: *mut libc::c_void,
+    len: usize,
+}
+
+// SAFETY: the mapping is read-only and belongs to this value alone.
+unsafe impl Send for FileMap {}
+
+impl FileMap {
+    /// Maps `len` bytes from `start` on, a multiple of the system's page; they may lie behind the end of the file.
+    pub(crate) fn new(file: BorrowedFd<'_>, start: u64, len: usize) -> io::Result<FileMap> {
+        let start = libc::off_t::try_from(start).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                start,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the range is the mapping just made. A refusal costs speed alone.
+        unsafe { libc::madvise(base, len, libc::MADV_RANDOM) };
+        // SAFETY: as above.
+        unsafe { libc::madvise(base, len, libc::MADV_DONTFORK) };
+        Ok(FileMap { base, len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Asks for `len` bytes from `within` on.
+    pub(crate) fn will_need(&self, within: usize, len: usize) {
+        let lead = within % 4096;
+        let start = self.base.wrapping_byte_add(within - lead);
+        // SAFETY: the range lies in the mapping, as in `copy`; the call only starts reads.
+        unsafe { libc::madvise(start, len + lead, libc::MADV_WILLNEED) };
+    }
+
+    /// Copies `len` bytes from `within` on to `segments`, with process_vm_readv(2) on this process. Returns how many
+    /// could be; EFAULT where none.
+    ///
+    /// # Safety
+    /// Every segment must point at writable memory of its length that nothing else reads or writes during the call.
+    pub(crate) unsafe fn copy(
+        &self,
+        within: usize,
+        len: usize,
+        segments: &[libc::iovec],
+    ) -> io::Result<u32> {
+        debug_assert!(within + len <= self.len);
+        let from = libc::iovec {
+            iov_base: self.base.wrapping_byte_add(within),
+            iov_len: len,
+        };
+        // SAFETY: gettid has no preconditions. (The process's first thread may have ended, this one has not.)
+        let this_thread = unsafe { libc::gettid() };
+        // SAFETY: the caller vouches for the segments; the kernel checks what it reads from and answers EFAULT.
+        let n = unsafe {
+            libc::process_vm_readv(
+                this_thread,
+                segments.as_ptr(),
+                segments.len() as libc::c_ulong,
+                &from,
+                1,
+                0,
+            )
+        };
+        u32::try_from(n).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl Drop for FileMap {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and no reference into it exists.
+        unsafe { libc::munmap(self.base, self.len) };
+    }
+}
+
 /// What `statx` says about direct I/O on an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DirectIo {

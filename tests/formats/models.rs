@@ -22,7 +22,7 @@ fn every_tensor_of_real_models_reads_right_through_every_backend_in_16_mib() {
         let Ok(file) = File::open(&path) else {
             skipped!("models/{name} is not here: scripts/get-models.sh takes it");
         };
-        for backend in [BackendKind::Uring, BackendKind::Pread] {
+        for backend in [BackendKind::Uring, BackendKind::Pread, BackendKind::Mmap] {
             let engine = Engine::builder()
                 .dram_budget(16 << 20)
                 .backend(backend)

@@ -9,6 +9,7 @@ use ringfield::sim::{parse_gguf, parse_safetensors};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// The system's allocator, with the bytes that this thread has and the most it had.
 struct Metered;
@@ -62,6 +63,18 @@ fn peak_bytes(f: impl FnOnce()) -> usize {
     PEAK.set(before);
     f();
     (PEAK.get() - before) as usize
+}
+
+/// Files of the fuzzer's corpus.
+fn committed(format: &str) -> impl Iterator<Item = Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<_> = std::fs::read_dir(root.join("fuzz/corpus").join(format))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    // A seed means the same mutation on every machine.
+    paths.sort();
+    paths.into_iter().map(|path| std::fs::read(path).unwrap())
 }
 
 /// Parses a mutation of one of `corpus` for each seed.
@@ -161,7 +174,9 @@ fn gguf_corpus() -> Vec<Vec<u8>> {
         .map(|n| -> TensorPart { tensor(&format!("t{n}"), &[1], TensorType::I8, n * 64) })
         .collect();
     many.data = vec![0; 40 * 64];
-    vec![whole.bytes(), tiny.bytes(), many.bytes()]
+    let mut corpus = vec![whole.bytes(), tiny.bytes(), many.bytes()];
+    corpus.extend(committed("gguf"));
+    corpus
 }
 
 #[test]
@@ -178,7 +193,7 @@ fn no_mutation_of_a_safetensors_file_panics_or_takes_more_than_its_header_is_wor
         )
     };
     let many: Vec<_> = (0..40).map(record).collect();
-    let corpus = [
+    let mut corpus = vec![
         safetensors(
             r#"{"__metadata__":{"k\n":"\u00e9"},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}} "#,
             &[0; 8],
@@ -186,6 +201,7 @@ fn no_mutation_of_a_safetensors_file_panics_or_takes_more_than_its_header_is_wor
         safetensors(&format!("{{{}}}", many.join(",")), &[0; 40]),
         safetensors("{}", &[]),
     ];
+    corpus.extend(committed("safetensors"));
     mutate(&corpus, |bytes| parse_safetensors(bytes).is_ok());
 }
 

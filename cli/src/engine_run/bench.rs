@@ -82,6 +82,7 @@ fn build(load: &Load, args: &BenchArgs, page_bytes: u64) -> Result<Engine> {
             Backend::Auto => BackendKind::Auto,
             Backend::Uring => BackendKind::Uring,
             Backend::Pread => BackendKind::Pread,
+            Backend::Mmap => BackendKind::Mmap,
         });
     builder.build().engine("the engine cannot be built")
 }

@@ -160,6 +160,7 @@ pub(crate) fn verify(
             Backend::Auto => BackendKind::Auto,
             Backend::Uring => BackendKind::Uring,
             Backend::Pread => BackendKind::Pread,
+            Backend::Mmap => BackendKind::Mmap,
         })
         .build()
         .engine("the engine cannot be built")?;

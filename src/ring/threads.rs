@@ -1,8 +1,10 @@
-//! The fallback backend: a few threads that call `preadv`, for kernels and containers that refuse io_uring.
+//! The fallback backends: a few threads that call `preadv`, for kernels and containers that refuse io_uring, or that copy
+//! out of a mapping.
 //!
-//! A synchronous read needs a thread of its own, so this backend alone has more than one thread a device.
+//! A synchronous read needs a thread of its own, so these backends alone have more than one thread a device.
 
 use crate::ring::backend::{Backend, Completion, Read, SEGMENTS_MAX, Wait};
+use crate::ring::mapping::Window;
 use crate::ring::sys;
 use crate::ring::wake::WakeWord;
 use crate::sync::{Condvar, Mutex, lock};
@@ -16,9 +18,25 @@ use std::thread::JoinHandle;
 /// than they gain on a small machine.
 pub(crate) const THREADS: u32 = 4;
 
+/// How the threads read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Pread,
+    Mmap,
+}
+
+/// An open file, and a number that no other file of this backend ever has.
+#[derive(Debug, Clone, Copy)]
+struct File {
+    fd: RawFd,
+    number: u64,
+}
+
+const NO_FILE: File = File { fd: -1, number: 0 };
+
 struct Job {
     token: u32,
-    fd: RawFd,
+    file: File,
     offset: u64,
     vectors: Vec<libc::iovec>,
 }
@@ -45,17 +63,22 @@ struct Shared {
 }
 
 /// Threads that read.
-pub(crate) struct Pread {
+pub(crate) struct Threads {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    files: Vec<RawFd>,
+    files: Vec<File>,
+    files_seen: u64,
     staged: Vec<Job>,
     reaped: Vec<Completion>,
 }
 
-impl Pread {
+impl Threads {
     /// Starts the threads. `wake` is the loop's word, which they release when a read is done.
-    pub(crate) fn new(depth: u32, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Pread> {
+    pub(crate) fn new(
+        method: Method,
+        depth: u32,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Threads> {
         let depth = depth as usize;
         let shared = Arc::new(Shared {
             queues: Mutex::new(Queues {
@@ -68,26 +91,28 @@ impl Pread {
             }),
             work: Condvar::new(),
         });
-        let mut pread = Pread {
+        let mut backend = Threads {
             shared: shared.clone(),
             threads: Vec::new(),
             files: Vec::new(),
+            files_seen: 0,
             staged: Vec::with_capacity(depth),
             reaped: Vec::with_capacity(depth),
         };
         for _ in 0..THREADS.min(depth as u32) {
             let (shared, wake) = (shared.clone(), wake.clone());
             let thread = std::thread::Builder::new()
-                .name("ringfield-pread".into())
+                .name("ringfield-read".into())
                 .stack_size(64 << 10)
-                .spawn(move || serve(&shared, &*wake))?;
-            pread.threads.push(thread);
+                .spawn(move || serve(method, &shared, &*wake))?;
+            backend.threads.push(thread);
         }
-        Ok(pread)
+        Ok(backend)
     }
 }
 
-fn serve(shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
+fn serve(method: Method, shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
+    let mut window = Window::default();
     loop {
         let job = {
             let mut queues = lock(&shared.queues);
@@ -98,6 +123,7 @@ fn serve(shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
                 if queues.stop {
                     return;
                 }
+                window.close();
                 queues = shared
                     .work
                     .wait(queues)
@@ -105,9 +131,9 @@ fn serve(shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
             }
         };
         // SAFETY: the loop keeps the descriptor open until every read of it has completed.
-        let fd = unsafe { BorrowedFd::borrow_raw(job.fd) };
+        let fd = unsafe { BorrowedFd::borrow_raw(job.file.fd) };
         // SAFETY: the vectors point at frames that belong to this read until its completion is reaped.
-        let read = unsafe { sys::preadv(fd, &job.vectors, job.offset) };
+        let read = unsafe { read(method, &mut window, fd, &job) };
         let result = match read {
             Ok(n) => n as i32,
             Err(e) => -e.raw_os_error().unwrap_or(libc::EIO),
@@ -124,18 +150,44 @@ fn serve(shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
     }
 }
 
-impl Backend for Pread {
+/// Makes the read of a job.
+///
+/// # Safety
+/// The job's vectors must point at writable memory that nothing else reads or writes during the call.
+unsafe fn read(
+    method: Method,
+    window: &mut Window,
+    fd: BorrowedFd<'_>,
+    job: &Job,
+) -> io::Result<u32> {
+    if method == Method::Mmap {
+        // SAFETY: the caller vouches for the vectors.
+        let mapped = unsafe { window.read(fd, job.file.number, &job.vectors, job.offset) };
+        // What its file system does not map is read all the same; `OpenFile` has found out, and the report says so.
+        if !matches!(&mapped, Err(e) if e.raw_os_error() == Some(libc::ENODEV)) {
+            return mapped;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { sys::preadv(fd, &job.vectors, job.offset) }
+}
+
+impl Backend for Threads {
     fn add_file(&mut self, index: u32, file: BorrowedFd<'_>) -> io::Result<()> {
         if self.files.len() <= index as usize {
-            self.files.resize(index as usize + 1, -1);
+            self.files.resize(index as usize + 1, NO_FILE);
         }
-        self.files[index as usize] = file.as_raw_fd();
+        self.files_seen += 1;
+        self.files[index as usize] = File {
+            fd: file.as_raw_fd(),
+            number: self.files_seen,
+        };
         Ok(())
     }
 
     fn remove_file(&mut self, index: u32) {
-        if let Some(fd) = self.files.get_mut(index as usize) {
-            *fd = -1;
+        if let Some(file) = self.files.get_mut(index as usize) {
+            *file = NO_FILE;
         }
     }
 
@@ -156,7 +208,11 @@ impl Backend for Pread {
         }));
         self.staged.push(Job {
             token: read.token,
-            fd: self.files.get(read.file as usize).copied().unwrap_or(-1),
+            file: self
+                .files
+                .get(read.file as usize)
+                .copied()
+                .unwrap_or(NO_FILE),
             offset: read.offset,
             vectors,
         });
@@ -192,7 +248,7 @@ impl Backend for Pread {
     }
 }
 
-impl Drop for Pread {
+impl Drop for Threads {
     fn drop(&mut self) {
         lock(&self.shared.queues).stop = true;
         self.shared.work.notify_all();
