@@ -6,6 +6,7 @@ use super::layout::{Layout, memory_limit};
 use crate::error::{Error, Result};
 use crate::ring::grant::Grant;
 use crate::ring::options::{BackendKind, Poll};
+use crate::ring::submission_loop::depth::DEPTH_FOUND_MAX;
 use crate::tiers::arena::{Arena, HugePages};
 use crate::tiers::eviction::Eviction;
 use crate::tiers::pool::Pool;
@@ -44,7 +45,8 @@ pub enum Prefetch {
 pub(crate) struct Config {
     pub(crate) budget: u64,
     pub(crate) page_size: u64,
-    pub(crate) queue_depth: u32,
+    /// `None` is to be found by measuring.
+    pub(crate) queue_depth: Option<u32>,
     pub(crate) metadata_budget: Option<u64>,
     pub(crate) read_deadline: Option<Duration>,
     pub(crate) pin_wait: Duration,
@@ -62,6 +64,13 @@ pub(crate) struct Config {
     pub(crate) waiters: u32,
 }
 
+impl Config {
+    /// Reads in flight per device, at most.
+    pub(crate) fn depth_max(&self) -> u32 {
+        self.queue_depth.unwrap_or(DEPTH_FOUND_MAX)
+    }
+}
+
 /// Builds an [`Engine`]. Every option has a default; see each method.
 #[derive(Debug, Clone)]
 #[must_use]
@@ -75,7 +84,7 @@ impl EngineBuilder {
             config: Config {
                 budget: 256 << 20,
                 page_size: 64 << 10,
-                queue_depth: 32,
+                queue_depth: None,
                 metadata_budget: None,
                 read_deadline: None,
                 pin_wait: Duration::ZERO,
@@ -111,11 +120,14 @@ impl EngineBuilder {
         self
     }
 
-    /// Reads in flight per device, 1 to 4096; never more than the device's `nr_requests`. Default: 32.
+    /// Reads in flight per device, 1 to 4096; never more than the device's `nr_requests`. Default: found by measuring.
     ///
-    /// Past the knee of a device more depth adds latency and no throughput.
+    /// Past the knee of a device more depth adds latency and no throughput. Where nothing is set here each loop starts
+    /// with 32 and, when reads wait for nothing but the depth, looks for the least one that gives 92 % of the throughput of
+    /// any. That takes under two seconds of full load, once, and again where the load has become another. The report says
+    /// what was found.
     pub fn queue_depth(mut self, reads: u32) -> Self {
-        self.config.queue_depth = reads;
+        self.config.queue_depth = Some(reads);
         self
     }
 
@@ -299,8 +311,10 @@ fn check(config: &Config) -> Result<()> {
     if !page.is_power_of_two() || !(PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&page) {
         return invalid("page_size", page, "a power of two from 4096 to 4194304");
     }
-    if config.queue_depth == 0 || config.queue_depth > DEPTH_MAX {
-        return invalid("queue_depth", config.queue_depth, "1 to 4096 reads");
+    if let Some(depth) = config.queue_depth
+        && !(1..=DEPTH_MAX).contains(&depth)
+    {
+        return invalid("queue_depth", depth, "1 to 4096 reads");
     }
     if let Some(level) = config.nice
         && !(-20..=19).contains(&level)

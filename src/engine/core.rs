@@ -265,9 +265,10 @@ impl Core {
         {
             return Ok(ring.clone());
         }
-        let depth = device.requests_max.map_or(self.config.queue_depth, |max| {
-            self.config.queue_depth.min(max.max(1))
-        });
+        let depth = self.config.depth_max();
+        let depth = device
+            .requests_max
+            .map_or(depth, |max| depth.min(max.max(1)));
         let need = ring_memory_bytes(depth, self.pool.frame_count());
         self.charge(|| format!("the submission loop of {}", device.name), need)?;
         let io_bytes_max = device
@@ -311,6 +312,7 @@ impl Core {
     pub(crate) fn loop_config(&self, depth: u32, io_bytes_max: u32) -> LoopConfig {
         LoopConfig {
             depth,
+            find_depth: self.config.queue_depth.is_none(),
             arena: self.pool.address(0),
             frame_bytes: self.pool.frame_bytes,
             io_bytes_max,

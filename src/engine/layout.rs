@@ -56,7 +56,7 @@ impl Layout {
             fixed_bytes: fixed_bytes(frames),
             // The first device must find room, whatever its depth.
             metadata_bytes: config.metadata_budget.unwrap_or_else(|| {
-                let device = ring_memory_bytes(config.queue_depth, frames) + FIELDS_BYTES_MIN;
+                let device = ring_memory_bytes(config.depth_max(), frames) + FIELDS_BYTES_MIN;
                 (config.budget / 64).max(1 << 20).max(device)
             }),
         }

@@ -3,8 +3,11 @@
 use super::core::Core;
 use crate::error::Error;
 use crate::ring::grant::Grant;
+use crate::ring::handle::Ring;
 use crate::ring::options::BackendKind;
+use crate::ring::submission_loop::depth::DEPTH_AT_FIRST;
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// One line for each ability that makes ringfield fast or safe. `Display` prints them as a table.
 #[derive(Debug, Clone)]
@@ -26,18 +29,7 @@ impl Report {
         }
         for ring in core.rings() {
             let name = &ring.device.name;
-            let wanted = core.config.queue_depth;
-            rows.push(if ring.depth == wanted {
-                Grant::full(format!("{name}: queue depth"), wanted.to_string())
-            } else {
-                Grant::less(
-                    format!("{name}: queue depth"),
-                    wanted.to_string(),
-                    ring.depth.to_string(),
-                    "the block layer queues no more (nr_requests)",
-                    format!("none needed: deeper only blocks the submitter; /sys/block/{name}/queue/nr_requests"),
-                )
-            });
+            rows.push(depth_row(core.config.queue_depth, &ring));
             for grant in &ring.grants {
                 let mut grant = grant.clone();
                 grant.item = format!("{name}: {}", grant.item).into();
@@ -103,6 +95,39 @@ impl Report {
     /// Those where less was granted than asked for.
     pub fn degraded(&self) -> impl Iterator<Item = &Grant> {
         self.rows.iter().filter(|row| row.is_degraded())
+    }
+}
+
+/// The depth of a ring: what the host set, or what was found.
+fn depth_row(wanted: Option<u32>, ring: &Ring) -> Grant {
+    let name = &ring.device.name;
+    let item = format!("{name}: queue depth");
+    match wanted {
+        None => {
+            let found = ring.shared.counters.depth_found.load(Relaxed);
+            Grant::full(
+                item,
+                if found == 0 {
+                    format!(
+                        "{} until measured, at most {}",
+                        DEPTH_AT_FIRST.min(ring.depth),
+                        ring.depth
+                    )
+                } else {
+                    format!("{found}, found by measuring, at most {}", ring.depth)
+                },
+            )
+        }
+        Some(wanted) if ring.depth == wanted => Grant::full(item, wanted.to_string()),
+        Some(wanted) => Grant::less(
+            item,
+            wanted.to_string(),
+            ring.depth.to_string(),
+            "the block layer queues no more (nr_requests)",
+            format!(
+                "none needed: deeper only blocks the submitter; /sys/block/{name}/queue/nr_requests"
+            ),
+        ),
     }
 }
 

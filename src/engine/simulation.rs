@@ -288,7 +288,7 @@ fn core(disk: &Disk, builder: EngineBuilder, machine: Machine) -> Result<(Arc<Co
     let parts = builder.parts(machine.frames_max, machine.waiters_max)?;
     let mut core = Core::new(parts);
     core.set_clock(disk.clock());
-    let depth = core.config.queue_depth;
+    let depth = core.config.depth_max();
     let (frames, frame_bytes) = (u64::from(core.pool.frame_count()), core.pool.frame_bytes);
     let config = SimConfig {
         submission: core.loop_config(depth, machine.read_bytes_max.max(4096)),

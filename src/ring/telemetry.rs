@@ -116,6 +116,8 @@ pub(crate) struct Counters {
     pub(crate) depth_sum: AtomicU64,
     /// Times the loop was woken by a system call of a caller.
     pub(crate) wakeups: AtomicU64,
+    /// The depth that was found by measuring; 0 before, and where the host has set it.
+    pub(crate) depth_found: AtomicU64,
 }
 
 /// Adds to a counter.

@@ -38,10 +38,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             add(&counters.prefetch_ios, 1);
             add(&counters.prefetch_bytes, bytes);
         }
-        self.shared
-            .times(lane)
-            .device_ns
-            .record(self.now_ns.saturating_sub(piece.submitted_ns));
+        let device_ns = self.now_ns.saturating_sub(piece.submitted_ns);
+        self.shared.times(lane).device_ns.record(device_ns);
+        if let Some(control) = &mut self.depth {
+            control.completed(bytes);
+        }
         if result < 0 {
             return self.settle_error(token, -result);
         }

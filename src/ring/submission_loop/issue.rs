@@ -25,7 +25,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let mut demanded = false;
         let mut batch = FIRST_BATCH;
         let mut before = self.bytes;
-        while !self.demand.is_empty() && !self.idle.is_empty() {
+        while !self.demand.is_empty() && self.has_room() {
             self.issue_piece(Lane::Demand, self.config.io_bytes_max);
             demanded = true;
             let enough = self.staged >= batch.reads || self.bytes - before >= batch.bytes;
@@ -39,7 +39,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             return;
         }
         if !self.demand_active() {
-            while !self.prefetch.is_empty() && !self.idle.is_empty() {
+            while !self.prefetch.is_empty() && self.has_room() {
                 self.issue_piece(Lane::Prefetch, self.config.io_bytes_max);
             }
             return;
@@ -51,7 +51,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             1
         };
         while !self.prefetch.is_empty()
-            && !self.idle.is_empty()
+            && self.has_room()
             && self.prefetch_bytes < bytes_max
             && self.prefetch_reads < PREFETCH_READS_IN_FLIGHT
         {

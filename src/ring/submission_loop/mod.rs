@@ -8,12 +8,14 @@
 
 mod answers;
 mod deadlines;
+pub(crate) mod depth;
 mod failure;
 mod hand_over;
 mod issue;
 mod piece;
 mod requests;
 
+use self::depth::DepthControl;
 use self::piece::Piece;
 use crate::ring::backend::{Backend, Completion, SEGMENTS_MAX, Segment, Wait};
 use crate::ring::fault::Fault;
@@ -21,6 +23,7 @@ use crate::ring::fifo::{Fifo, Links};
 use crate::ring::shared::Shared;
 use crate::ring::spin::SpinGate;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What the loop tells the owner of the slots.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +45,10 @@ pub(crate) enum Event {
 /// Fixed choices of a loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoopConfig {
-    /// Reads in flight.
+    /// Reads in flight, at most.
     pub(crate) depth: u32,
+    /// How many of them there are is found by measuring.
+    pub(crate) find_depth: bool,
     /// Address of frame 0; slot `i` fills the memory from frame `i` on.
     pub(crate) arena: *mut u8,
     pub(crate) frame_bytes: u64,
@@ -83,6 +88,9 @@ pub(crate) struct SubmissionLoop<B, F> {
     links: Links,
     pieces: Box<[Piece]>,
     idle: Vec<u32>,
+    /// Reads that may be in flight now.
+    limit: u32,
+    depth: Option<Box<DepthControl>>,
     /// Pieces that wait for their next attempt: (time, piece).
     delayed: Vec<(u64, u32)>,
     completions: Vec<Completion>,
@@ -120,6 +128,9 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
     ) -> SubmissionLoop<B, F> {
         let depth = config.depth;
         let slots = shared.slots.len();
+        let control = config
+            .find_depth
+            .then(|| Box::new(DepthControl::new(depth)));
         SubmissionLoop {
             backend,
             on_event,
@@ -131,6 +142,8 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             links: Links::new(slots),
             pieces: vec![Piece::idle(); depth as usize].into_boxed_slice(),
             idle: (0..depth).rev().collect(),
+            limit: control.as_ref().map_or(depth, |control| control.limit()),
+            depth: control,
             delayed: Vec::with_capacity(depth as usize),
             completions: Vec::with_capacity(depth as usize),
             files: Vec::new(),
@@ -150,7 +163,9 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
 
     /// Bytes of memory that a loop holds beside its backend, for `slots` slots.
     pub(crate) fn memory_bytes(depth: u32, slots: u32) -> u64 {
-        u64::from(depth) * (size_of::<Piece>() as u64 + 32) + u64::from(slots) * 16
+        u64::from(depth) * (size_of::<Piece>() as u64 + 32)
+            + u64::from(slots) * 16
+            + size_of::<DepthControl>() as u64
     }
 
     /// Runs until stopped.
@@ -169,6 +184,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.take_requests();
         self.retry_due();
         self.issue();
+        self.adapt_depth();
         let wait = self.wait(may_sleep);
         self.hand_over(wait);
         self.deliver();
@@ -180,6 +196,27 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
     #[cfg(all(feature = "sim", not(loom)))]
     pub(crate) fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
+    }
+
+    /// True where another read may be issued.
+    pub(super) fn has_room(&self) -> bool {
+        self.config.depth - (self.idle.len() as u32) < self.limit
+    }
+
+    /// Tells the depth control whether reads wait for nothing but the depth.
+    fn adapt_depth(&mut self) {
+        let Some(control) = &mut self.depth else {
+            return;
+        };
+        let waiting = !self.demand.is_empty() || !self.prefetch.is_empty();
+        let full = self.config.depth - (self.idle.len() as u32) >= self.limit;
+        control.round(self.now_ns, waiting && full);
+        self.limit = control.limit();
+        let found = u64::from(control.found().unwrap_or(0));
+        let shown = &self.shared.counters.depth_found;
+        if shown.load(Relaxed) != found {
+            shown.store(found, Relaxed);
+        }
     }
 
     pub(super) fn in_flight(&self) -> u32 {
