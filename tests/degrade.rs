@@ -13,6 +13,7 @@ use ringfield::{BackendKind, Engine, EngineBuilder, Error, HugePages, Poll, Repo
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -371,6 +372,53 @@ fn a_file_in_memory_reads_right() {
         let options = ringfield::OpenOptions::new().extent(77_777).extent_base(5);
         file.check_all(&engine.open_with(&file.path, options).unwrap(), 50_000);
     }
+}
+
+#[test]
+fn a_file_in_a_containers_layers_reads_right() {
+    const NAME: &str = "a_file_in_a_containers_layers_reads_right";
+    if child::part().is_none() {
+        if !child::is_root() {
+            skipped!("only root can mount");
+        }
+        // Mounted in a process of its own, where nobody else sees it.
+        return Child::new(NAME, "all").under(&["unshare", "--mount"]).run();
+    }
+    let file = FieldFile::new(3_000_001);
+    let lower = file.path.parent().unwrap();
+    let dir = tempfile::tempdir_in(lower.parent().unwrap()).unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    for name in ["upper", "work", "merged"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
+        at("upper"),
+        at("work")
+    );
+    let mounted = Command::new("mount")
+        .args(["-t", "overlay", "overlay", "-o", &layers, &at("merged")])
+        .output()
+        .unwrap();
+    if !mounted.status.success() {
+        let why = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
+        skipped!("overlayfs cannot be mounted: {why}");
+    }
+    let path = dir.path().join("merged/field");
+    for backend in [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap] {
+        let engine = small().backend(backend).build().unwrap();
+        degraded(&engine, &path, file.seed, file.len);
+        // No disk of its own: a loop for this mount, whose depth is nobody's to limit.
+        let report = engine.report();
+        let depth = report
+            .rows()
+            .iter()
+            .find(|row| row.item.ends_with("queue depth"));
+        assert!(depth.unwrap().item.starts_with("0:"), "{report}");
+    }
+    let unmounted = Command::new("umount").arg(at("merged")).status();
+    assert!(unmounted.unwrap().success());
 }
 
 #[test]
