@@ -12,7 +12,7 @@ use crate::ring::fault::Fault;
 use crate::ring::file::{Identity, OpenFault, OpenFile};
 use crate::ring::grant::Grant;
 use crate::ring::handle::{Ring, RingConfig};
-use crate::ring::options::BackendKind;
+use crate::ring::options::{BackendKind, Poll};
 use crate::ring::spin::SpinGate;
 use crate::ring::submission_loop::{Event, LoopConfig, SubmissionLoop};
 use crate::ring::sys;
@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Largest single read, in bytes, where the device does not ask for less.
 const IO_BYTES_MAX: u64 = 1 << 20;
+/// Largest read that is polled for, in bytes, where the device does not say: 32 pages of the system.
+const SCATTERED_BYTES_MAX: u64 = 128 << 10;
 /// Bytes of histograms and accounts of a ring.
 const RING_TELEMETRY_BYTES: u64 = 4 * 9216 + 1024;
 
@@ -271,16 +273,13 @@ impl Core {
             .map_or(depth, |max| depth.min(max.max(1)));
         let need = ring_memory_bytes(depth, self.pool.frame_count());
         self.charge(|| format!("the submission loop of {}", device.name), need)?;
-        let io_bytes_max = device
-            .io_bytes_max
-            .unwrap_or(IO_BYTES_MAX)
-            .min(IO_BYTES_MAX) as u32;
-        let submission = self.loop_config(depth, io_bytes_max.max(4096));
+        let submission = self.loop_config(depth, self.io_bytes_max(&device).max(4096));
         let config = RingConfig {
             submission,
             kind: self.config.backend,
             sqpoll_idle_ms: self.config.sqpoll_idle_ms,
             poll: self.config.poll,
+            device_polls: device.polls,
             cpus: self.config.cpus.clone(),
             nice: self.config.nice,
             arena_bytes: self.pool.arena.bytes(),
@@ -309,6 +308,20 @@ impl Core {
 }
 
 impl Core {
+    /// Largest read of a device, in bytes.
+    fn io_bytes_max(&self, device: &Device) -> u32 {
+        let mut bytes = device
+            .io_bytes_max
+            .unwrap_or(IO_BYTES_MAX)
+            .min(IO_BYTES_MAX);
+        if self.config.poll != Poll::Interrupt {
+            // The kernel does not split a read that is polled for: it answers EAGAIN to itself, and tries for ever
+            // (seen on Linux 6.1).
+            bytes = bytes.min(device.scattered_bytes_max.unwrap_or(SCATTERED_BYTES_MAX));
+        }
+        bytes as u32
+    }
+
     pub(crate) fn loop_config(&self, depth: u32, io_bytes_max: u32) -> LoopConfig {
         LoopConfig {
             depth,

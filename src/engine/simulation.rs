@@ -309,6 +309,8 @@ fn device() -> Device {
         name: "sim".into(),
         requests_max: None,
         io_bytes_max: None,
+        scattered_bytes_max: None,
+        polls: None,
     }
 }
 

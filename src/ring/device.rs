@@ -14,6 +14,10 @@ pub(crate) struct Device {
     pub(crate) requests_max: Option<u32>,
     /// Largest read that the driver takes unsplit, in bytes (`queue/max_sectors_kb`).
     pub(crate) io_bytes_max: Option<u64>,
+    /// Largest read that a driver takes unsplit whatever its memory looks like, in bytes (`queue/max_segments`).
+    pub(crate) scattered_bytes_max: Option<u64>,
+    /// The driver has queues that can be polled (`queue/io_poll`).
+    pub(crate) polls: Option<bool>,
 }
 
 impl Device {
@@ -28,6 +32,8 @@ impl Device {
                 name: format!("{major}:{minor}"),
                 requests_max: None,
                 io_bytes_max: None,
+                scattered_bytes_max: None,
+                polls: None,
             };
         };
         let number = fs::read_to_string(disk.join("dev"))
@@ -45,6 +51,10 @@ impl Device {
             ),
             requests_max: number_in(&disk.join("queue/nr_requests")),
             io_bytes_max: number_in(&disk.join("queue/max_sectors_kb")).map(|kib: u64| kib << 10),
+            // A segment is at least a page of the system.
+            scattered_bytes_max: number_in(&disk.join("queue/max_segments"))
+                .map(|segments: u64| segments * 4096),
+            polls: number_in(&disk.join("queue/io_poll")).map(|polls: u32| polls != 0),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::ring::submission_loop::{Event, LoopConfig, Step, SubmissionLoop};
 use crate::ring::sys;
 use crate::ring::threads::{self, Method, Threads};
 use crate::ring::uring::{Uring, UringConfig};
+use std::borrow::Cow;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -30,6 +31,8 @@ pub(crate) struct RingConfig {
     pub(crate) kind: BackendKind,
     pub(crate) sqpoll_idle_ms: Option<u32>,
     pub(crate) poll: Poll,
+    /// Whether the driver says that it can be polled.
+    pub(crate) device_polls: Option<bool>,
     pub(crate) cpus: Vec<usize>,
     pub(crate) nice: Option<i32>,
     pub(crate) arena_bytes: usize,
@@ -362,6 +365,22 @@ fn run<B: Backend, F: FnMut(Event)>(mut submission: SubmissionLoop<B, F>) {
     }
 }
 
+/// The report's row where a device interrupts that was to be polled.
+fn not_polled(wanted: Poll, why: impl Into<Cow<'static, str>>) -> Grant {
+    let wanted = if wanted == Poll::Hybrid {
+        "HYBRID_IOPOLL"
+    } else {
+        "IOPOLL"
+    };
+    Grant::less(
+        POLLED,
+        wanted,
+        "interrupts",
+        why,
+        "an NVMe device with `nvme.poll_queues` > 0",
+    )
+}
+
 /// Sets up a ring and reads with it; steps down where a granted flag does not hold.
 fn open_uring(
     config: &RingConfig,
@@ -376,6 +395,11 @@ fn open_uring(
         arena_bytes: config.arena_bytes,
     };
     let mut lost = Vec::new();
+    if config.device_polls == Some(false) && asked.poll != Poll::Interrupt {
+        // Some kernels would take the flag, spin, and be interrupted all the same.
+        asked.poll = Poll::Interrupt;
+        lost.push(not_polled(config.poll, "the driver has no queues to poll"));
+    }
     loop {
         let attempt = Uring::new(asked, &shared.wake).and_then(|(mut uring, grants)| {
             let probe = file.identity.len.min(u64::from(config.scratch_bytes)) as u32;
@@ -423,16 +447,9 @@ fn open_uring(
             Err(e) if asked.poll != Poll::Interrupt => {
                 asked.poll = Poll::Interrupt;
                 lost.retain(|row| row.item != POLLED);
-                lost.push(Grant::less(
-                    POLLED,
-                    if config.poll == Poll::Hybrid {
-                        "HYBRID_IOPOLL"
-                    } else {
-                        "IOPOLL"
-                    },
-                    "interrupts",
+                lost.push(not_polled(
+                    config.poll,
                     format!("a probing read failed: {e}"),
-                    "an NVMe device with `nvme.poll_queues` > 0",
                 ));
             }
             Err(e) if asked.sqpoll_idle_ms.is_some() => {
