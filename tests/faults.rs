@@ -98,6 +98,10 @@ fn a_device_that_lost_its_end_fails_the_pages_behind_it_and_no_other() {
         .unwrap()
         .set_len(20 * PAGE)
         .unwrap();
+    let plain = std::fs::File::open(&device.0).unwrap();
+    if plain.read_exact_at(&mut [0; 512], 25 * PAGE).is_ok() {
+        skipped!("the loop devices of this kernel have zeros behind the end of their file");
+    }
     for (engine, field) in engines.iter().zip(&fields) {
         check_bad_pages(field, file.seed, 32, |page| page >= 20, libc::EIO);
         let stats = engine.stats();

@@ -14,6 +14,7 @@ use crate::ring::grant::Grant;
 use crate::ring::handle::{Ring, RingConfig};
 use crate::ring::options::{BackendKind, Poll};
 use crate::ring::spin::SpinGate;
+use crate::ring::submission_loop::depth::DEPTH_AT_FIRST;
 use crate::ring::submission_loop::{Event, LoopConfig, SubmissionLoop};
 use crate::ring::sys;
 use crate::ring::uring::Uring;
@@ -267,11 +268,19 @@ impl Core {
         {
             return Ok(ring.clone());
         }
-        let depth = self.config.depth_max();
-        let depth = device
+        let mut depth = self.config.depth_max();
+        depth = device
             .requests_max
             .map_or(depth, |max| depth.min(max.max(1)));
-        let need = ring_memory_bytes(depth, self.pool.frame_count());
+        let frames = self.pool.frame_count();
+        // Where the depth is to be found, it is looked for as far as there is room, with some left for other devices.
+        while self.config.queue_depth.is_none()
+            && depth > DEPTH_AT_FIRST
+            && ring_memory_bytes(depth, frames) > self.metadata_left() / 4
+        {
+            depth /= 2;
+        }
+        let need = ring_memory_bytes(depth, frames);
         self.charge(|| format!("the submission loop of {}", device.name), need)?;
         let submission = self.loop_config(depth, self.io_bytes_max(&device).max(4096));
         let config = RingConfig {

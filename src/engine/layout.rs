@@ -4,6 +4,7 @@ use super::builder::Config;
 use super::core::ring_memory_bytes;
 use super::hits::ThreadCounter;
 use crate::error::{Error, Result};
+use crate::ring::submission_loop::depth::DEPTH_AT_FIRST;
 use crate::tiers::arena::Arena;
 use crate::tiers::pool::Pool;
 use crate::tiers::table::PageTable;
@@ -50,13 +51,14 @@ impl Layout {
 
     fn with(config: &Config, frames: u64) -> Layout {
         let frames = frames as u32;
+        let depth = config.queue_depth.unwrap_or(DEPTH_AT_FIRST);
         Layout {
             frames,
             waiters: waiters(frames),
             fixed_bytes: fixed_bytes(frames),
-            // The first device must find room, whatever its depth.
+            // The first device must find room, with whatever depth was asked for.
             metadata_bytes: config.metadata_budget.unwrap_or_else(|| {
-                let device = ring_memory_bytes(config.depth_max(), frames) + FIELDS_BYTES_MIN;
+                let device = ring_memory_bytes(depth, frames) + FIELDS_BYTES_MIN;
                 (config.budget / 64).max(1 << 20).max(device)
             }),
         }

@@ -237,9 +237,34 @@ pub(crate) fn block_device_len(file: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
-/// How many of the `bytes` from `start` on are backed by huge pages (`PAGEMAP_SCAN`, Linux 6.7); `None` where the kernel
-/// does not say.
+/// How many of the `bytes` from `start` on, a mapping of their own, are backed by transparent huge pages; `None` where the
+/// kernel does not say.
 pub(crate) fn huge_bytes(start: *const u8, bytes: usize) -> Option<usize> {
+    scan_for_huge_pages(start, bytes).or_else(|| {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        huge_bytes_in(&smaps, start as usize..start as usize + bytes)
+    })
+}
+
+/// The `AnonHugePages` of the mappings that begin in `range` (proc_pid_smaps(5)).
+fn huge_bytes_in(smaps: &str, range: std::ops::Range<usize>) -> Option<usize> {
+    let (mut inside, mut found) = (false, None);
+    for line in smaps.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some((from, _)) = word.split_once('-') {
+            if let Ok(from) = usize::from_str_radix(from, 16) {
+                inside = range.contains(&from);
+            }
+        } else if inside && word == "AnonHugePages:" {
+            let kib: usize = rest.split_whitespace().next()?.parse().ok()?;
+            found = Some(found.unwrap_or(0) + (kib << 10));
+        }
+    }
+    found
+}
+
+/// Asks `PAGEMAP_SCAN` (Linux 6.7).
+fn scan_for_huge_pages(start: *const u8, bytes: usize) -> Option<usize> {
     /// `struct pm_scan_arg` of `linux/fs.h`.
     #[repr(C)]
     struct Scan {
@@ -366,5 +391,23 @@ pub(crate) fn set_affinity_if_any(cpus: &[usize]) -> io::Result<()> {
         Ok(())
     } else {
         set_affinity(cpus)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::huge_bytes_in;
+
+    #[test]
+    fn huge_pages_are_counted_of_the_mappings_in_the_range() {
+        let smaps = "55d0c000-55d2d000 rw-p 00000000 00:00 0 [heap]\n\
+            Size: 132 kB\nAnonHugePages:      2048 kB\nVmFlags: rd wr\n\
+            7f0000200000-7f0000600000 rw-p 00000000 00:00 0\n\
+            Size: 4096 kB\nAnonHugePages:      4096 kB\n\
+            7f0000600000-7f0000800000 rw-p 00000000 00:00 0\nAnonHugePages:         0 kB\n";
+        let range = |from: usize, to: usize| huge_bytes_in(smaps, from..to);
+        assert_eq!(range(0x7f00_0020_0000, 0x7f00_0080_0000), Some(4 << 20));
+        assert_eq!(range(0x7f00_0060_0000, 0x7f00_0080_0000), Some(0));
+        assert_eq!(range(0x1000, 0x2000), None);
     }
 }

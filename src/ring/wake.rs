@@ -59,14 +59,14 @@ impl WakeWord {
 
     #[cfg(not(loom))]
     fn notify(&self) {
-        match self.eventfd.get() {
-            None => sys::futex_wake(&self.word, 1),
-            Some(fd) => {
-                let one = 1u64;
-                // SAFETY: the buffer is eight readable bytes and the descriptor is owned by `self`.
-                unsafe { libc::write(fd.as_raw_fd(), std::ptr::from_ref(&one).cast(), 8) };
-            }
+        if let Some(fd) = self.eventfd.get() {
+            let one = 1u64;
+            // SAFETY: the buffer is eight readable bytes and the descriptor is owned by `self`.
+            unsafe { libc::write(fd.as_raw_fd(), std::ptr::from_ref(&one).cast(), 8) };
         }
+        // Also where there is an eventfd: the ring that asked for it may have been refused since, and what took its place
+        // sleeps on the word.
+        sys::futex_wake(&self.word, 1);
     }
 
     #[cfg(loom)]

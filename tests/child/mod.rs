@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PART: &str = "RINGFIELD_TEST_PART";
+/// A processor this many times slower than usual (an emulated one) gets this many times the time.
+const SLOW: &str = "RINGFIELD_TEST_SLOW";
 
 /// Says that a test could not run.
 #[allow(unused_macros)]
@@ -104,12 +106,16 @@ impl Child {
         };
         let out = read(Box::new(child.stdout.take().unwrap()));
         let err = read(Box::new(child.stderr.take().unwrap()));
+        let slow = std::env::var(SLOW)
+            .ok()
+            .and_then(|times| times.parse().ok());
+        let limit = self.limit * slow.unwrap_or(1);
         let started = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break Some(status);
             }
-            if started.elapsed() > self.limit {
+            if started.elapsed() > limit {
                 // SAFETY: the group is the child's own: it leads it, and it has not been waited for.
                 unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
                 break None;

@@ -48,6 +48,20 @@ impl Held {
         }
     }
 
+    /// What is held once nothing changes any more: the kernel takes down rings and threads after the call that ends them.
+    pub(crate) fn settled() -> Held {
+        let mut held = Held::now();
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = Held::now();
+            if now == held {
+                break;
+            }
+            held = now;
+        }
+        held
+    }
+
     pub(crate) fn within(&self, before: &Held, mappings: usize) -> bool {
         self.descriptors <= before.descriptors
             && self.threads <= before.threads
