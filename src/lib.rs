@@ -1,4 +1,44 @@
 //! ringfield serves neural weights bigger than memory straight from SSDs, inside a latency-critical host process.
+//!
+//! It owns its I/O: one submission loop per device reads with `O_DIRECT` through an io_uring into one pinned pool of pages,
+//! whose size is a hard budget, and hands out views of those pages without a copy.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?; let path = dir.path().join("weights.bin");
+//! # std::fs::write(&path, vec![7u8; 300_000])?;
+//! let engine = ringfield::Engine::builder()
+//!     .dram_budget(16 << 20) // bytes; a hard ceiling, pool and metadata
+//!     .page_size(64 << 10) // bytes; a power of two
+//!     .build()?;
+//! let field = engine.open(&path)?; // any regular file or block device, as it is
+//!
+//! // One range, waited for: pinned while the view lives.
+//! let view = field.read(70_000..200_000)?;
+//! let sum: u64 = view.chunks().flatten().map(|&byte| u64::from(byte)).sum();
+//! assert_eq!(sum, 7 * 130_000);
+//!
+//! // Many ranges, one submission; the batch is used again and again.
+//! let mut batch = engine.batch(64)?;
+//! field.read_many(&[0..4096, 250_000..251_000], &mut batch)?;
+//! assert_eq!(batch.view(1)?.len(), 1000);
+//!
+//! println!("{}", engine.report()); // what the machine granted, what not, why, and how to get it
+//! println!("{}", engine.stats()); // what happened
+//! # Ok(()) }
+//! ```
+//!
+//! | for | see |
+//! |---|---|
+//! | choosing limits | [`EngineBuilder`] |
+//! | opening files | [`Engine::open`], [`Engine::open_with`] (extents); [`Gguf`], [`SafeTensors`] (models as they are) |
+//! | reading | [`Field::read`], [`Field::read_many`], [`Batch`] (a window that slides), [`Field::read_async`] |
+//! | saying what comes next | [`Field::prefetch`] (a hint), [`Engine::plan`] (exact knowledge) |
+//! | what was granted, what happened | [`Engine::report`], [`Engine::stats`] |
+//! | what can go wrong | [`Error`] |
+//!
+//! Inside, `ring` moves bytes, `tiers` decides where a page lives, and `engine` puts both together; ARCHITECTURE.md in the
+//! repository says how and why.
 // The model checker looks at the ring's and the pool's state machines alone.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 

@@ -255,10 +255,11 @@ fn the_last_handle_can_go_inside_a_waker_on_the_loops_own_thread() {
             };
             BACKENDS.into_iter().for_each(drop_in_waker);
             let before = Held::settled();
-            for _ in 0..10 {
+            for _ in 0..20 {
                 BACKENDS.into_iter().for_each(drop_in_waker);
             }
-            Held::assert_nothing_leaked(&before, 16);
+            // The C library keeps up to 16 arenas of two mappings for threads that are gone; sixty pools are more.
+            Held::assert_nothing_leaked(&before, 40);
         },
     );
 }
