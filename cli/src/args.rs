@@ -78,12 +78,12 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// An fio job file with one job of reads
+    /// An fio job file of reads; sections run together or, after stonewall, one after the other
     #[arg(value_name = "JOB.fio")]
     pub(crate) job: PathBuf,
-    /// Read this file instead of the job's
+    /// Read this file instead of the job's; may be given several times
     #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Vec<PathBuf>,
     /// What to run beside the engine
     #[arg(
         long,

@@ -49,6 +49,7 @@ fn every_engine_is_a_row_or_has_a_reason() {
     for row in report["rows"].as_array().expect("rows") {
         for key in [
             "engine",
+            "job",
             "rw",
             "bs",
             "iodepth",
@@ -98,6 +99,82 @@ fn every_engine_is_a_row_or_has_a_reason() {
         .flatten()
         .collect();
     assert_eq!(left.len(), 1, "only the job is left: {left:?}");
+}
+
+const SECTIONS: &str = "[global]\nbs=4k\nsize=16m\nfilename=data\nruntime=60ms\ntime_based\n\
+    [lone]\nrw=randread\n[large]\nrw=randread\nbs=64k\niodepth=8\nrate_iops=100\n\
+    [mixed]\nstonewall\nrw=randread\nbssplit=4k/50:16k\niodepth=4\n\
+    [array]\nrw=read\nbsrange=8k-16k\nfilename=data:more\nnumjobs=2\niodepth=4\n";
+
+#[test]
+fn every_section_is_a_row_of_every_engine() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = report(&bench(dir.path(), SECTIONS, &["--rounds", "1", "--json"]));
+    let omitted = names(&report["omitted"]);
+    println!("SKIPPED: {omitted:?}");
+    let rows = report["rows"].as_array().expect("rows");
+    for engine in [
+        "ringfield",
+        "fio",
+        "fio-hugepages",
+        "fio-aa",
+        "mmap",
+        "pread",
+    ] {
+        let of: Vec<&Value> = rows.iter().filter(|row| row["engine"] == engine).collect();
+        if omitted.contains(&engine) {
+            continue;
+        }
+        let jobs: Vec<_> = of.iter().filter_map(|row| row["job"].as_str()).collect();
+        assert_eq!(jobs, ["lone", "large", "mixed", "array"], "{engine}");
+        for (row, (bs, bs_max)) in of
+            .iter()
+            .zip([(4, 4), (64, 64), (4, 16), (8, 16)].map(|(a, b)| (a << 10, b << 10)))
+        {
+            assert_eq!(
+                (row["bs"].as_u64(), row["bs_max"].as_u64()),
+                (Some(bs), Some(bs_max))
+            );
+            let number = |key: &str| row[key].as_f64().expect("a number");
+            let mean = number("bw_bytes") / number("iops");
+            assert!(
+                (bs as f64 * 0.999..bs_max as f64 * 1.001).contains(&mean),
+                "{mean} {row}"
+            );
+        }
+        let rate = of[1]["iops"].as_f64().expect("a number");
+        assert!(rate < 250.0, "{engine} at {rate}");
+    }
+    assert_eq!(report["file"], "data:more");
+    let left = fs::read_dir(dir.path()).expect("a directory").count();
+    assert_eq!(left, 1, "only the job is left");
+}
+
+#[test]
+fn sections_run_together_unless_a_stonewall_parts_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let job = |wall: &str| {
+        format!(
+            "[global]\nrw=randread\nsize=8m\nruntime=400ms\ntime_based\nfilename=data\n\
+             [a]\n[b]\n{wall}[c]\n{wall}"
+        )
+    };
+    for peer in ["pread", "fio"] {
+        let arguments = ["--rounds", "1", "--json", "--compare", peer];
+        let seconds = |wall| {
+            let begin = std::time::Instant::now();
+            let report = report(&bench(dir.path(), &job(wall), &arguments));
+            println!("SKIPPED: {:?}", names(&report["omitted"]));
+            (
+                begin.elapsed().as_secs_f64(),
+                report["rows"].as_array().map(Vec::len),
+            )
+        };
+        let (together, rows) = seconds("");
+        let (apart, rows_apart) = seconds("stonewall\n");
+        assert_eq!(rows, rows_apart);
+        assert!(apart > together + 0.8, "{peer}: {together} s, {apart} s");
+    }
 }
 
 #[test]
