@@ -116,6 +116,9 @@ pub(crate) struct BenchArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Draw latency and throughput against depth, of sections that differ in iodepth
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ pub(crate) mod load;
 mod mmap;
 pub(crate) mod order;
 mod plan;
+mod plot;
 mod pread;
 pub(crate) mod reads;
 pub(crate) mod round;
@@ -100,6 +101,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         }
     }
     let plan = Plan::new(&jobs, &args.file)?;
+    if let Some(path) = &args.plot {
+        plot::check(&plan, path)?;
+    }
     let (present, mut omitted, fio_version) = present(args);
     let mut running: Vec<Running> = plan
         .steps
@@ -135,10 +139,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         rows,
         omitted,
     };
+    // First what was measured: a picture that cannot be written must not lose it.
     if args.json {
-        console::print_json(&report)
+        console::print_json(&report)?;
     } else {
-        console::print(table::show(&report))
+        console::print(table::show(&report))?;
+    }
+    match &args.plot {
+        Some(path) => plot::write(&report.rows, &table::sweep_title(&report), path),
+        None => Ok(()),
     }
 }
 

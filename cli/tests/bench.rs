@@ -178,6 +178,23 @@ fn sections_run_together_unless_a_stonewall_parts_them() {
 }
 
 #[test]
+fn a_depth_sweep_is_drawn_and_what_is_none_is_refused_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sweep = "[global]\nrw=randread\nsize=8m\nruntime=50ms\ntime_based\nstonewall\nfilename=data\n\
+        [one]\n[four]\niodepth=4\n";
+    let arguments = ["--rounds", "1", "--compare", "pread", "--plot", "p.svg"];
+    let output = bench(dir.path(), sweep, &arguments);
+    assert!(output.status.success(), "{output:?}");
+    let svg = fs::read_to_string(dir.path().join("p.svg")).expect("a picture");
+    assert!(svg.starts_with("<svg ") && svg.contains(">ringfield</text>"));
+    let refused = bench(dir.path(), JOB, &arguments);
+    assert_eq!(
+        String::from_utf8_lossy(&refused.stderr),
+        "ringfield: --plot p.svg: needs sections of at least two depths, the job has one section\n"
+    );
+}
+
+#[test]
 fn without_fio_the_rest_runs_and_says_so() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("job.fio"), JOB).expect("written");

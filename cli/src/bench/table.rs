@@ -76,14 +76,34 @@ pub(super) fn show(report: &Report) -> String {
     text.trim_end().to_owned()
 }
 
+/// What a picture of all rows shows.
+pub(super) fn sweep_title(report: &Report) -> String {
+    let what = report.rows.first().map_or(String::new(), |row| {
+        format!("{} of {}, ", row.rw, row.block_sizes)
+    });
+    // A name's last part: a picture has little room.
+    let names = report.file.split(':');
+    let names: Vec<&str> = names.filter_map(|path| path.rsplit('/').next()).collect();
+    format!(
+        "{what}{} ({}); medians of {}",
+        names.join(", "),
+        Size(report.file_bytes),
+        rounds(report)
+    )
+}
+
 fn rest_of_title(report: &Report) -> String {
     format!(
-        "{} ({}); medians of {} round{}",
+        "{} ({}); medians of {}",
         report.file,
         Size(report.file_bytes),
-        report.rounds,
-        if report.rounds == 1 { "" } else { "s" }
+        rounds(report)
     )
+}
+
+fn rounds(report: &Report) -> String {
+    let s = if report.rounds == 1 { "" } else { "s" };
+    format!("{} round{s}", report.rounds)
 }
 
 fn what(row: &Row) -> String {
