@@ -24,7 +24,7 @@ use crate::console;
 use crate::engine_run;
 use crate::error::Result;
 use crate::interrupt;
-use crate::job::JobFile;
+use crate::job::{EngineSettings, JobFile};
 
 use load::Load;
 use plan::{Plan, Step};
@@ -78,9 +78,9 @@ impl Engine {
         }
     }
 
-    fn round(self, loads: &[Load], args: &BenchArgs) -> Result<Vec<Round>> {
+    fn round(self, loads: &[Load], settings: &EngineSettings) -> Result<Vec<Round>> {
         match self {
-            Engine::Ringfield => engine_run::bench_round(loads, args),
+            Engine::Ringfield => engine_run::bench_round(loads, settings),
             Engine::Fio | Engine::FioAa => fio::round(loads, fio::Memory::Default),
             Engine::FioHugepages => fio::round(loads, fio::Memory::Huge),
             Engine::Mmap => mmap::round(loads),
@@ -110,7 +110,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         .iter()
         .map(|step| Running::new(step, &present))
         .collect();
-    measure(&mut running, args)?;
+    let settings = args.engine().or(&jobs.engine);
+    measure(&mut running, args.rounds, &settings)?;
 
     let several = plan.steps.len() > 1;
     let mut rows = Vec::with_capacity(plan.sections());
@@ -228,7 +229,7 @@ impl<'a> Running<'a> {
     ///
     /// Huge pages that were there when asked for may be gone when fio maps them: that row is then
     /// left out, with the reason.
-    fn run(&mut self, place: usize, args: &BenchArgs) -> Result<()> {
+    fn run(&mut self, place: usize, settings: &EngineSettings) -> Result<()> {
         let Some((engine, rounds)) = self.series.get_mut(place) else {
             return Ok(());
         };
@@ -236,7 +237,7 @@ impl<'a> Running<'a> {
         if self.omitted.iter().any(|(omitted, _)| *omitted == engine) {
             return Ok(());
         }
-        match engine.round(&self.step.loads, args) {
+        match engine.round(&self.step.loads, settings) {
             Ok(round) => rounds.push(round),
             Err(e) if engine == Engine::FioHugepages && interrupt::check().is_ok() => {
                 self.omitted.push((engine, e.to_string()));
@@ -273,10 +274,10 @@ impl<'a> Running<'a> {
     }
 }
 
-fn measure(running: &mut [Running], args: &BenchArgs) -> Result<()> {
+fn measure(running: &mut [Running], rounds: u32, settings: &EngineSettings) -> Result<()> {
     let runs: usize = running.iter().map(|step| step.series.len()).sum();
-    let bar = console::steps_bar(u64::from(args.rounds) * runs as u64, "");
-    for number in 0..args.rounds {
+    let bar = console::steps_bar(u64::from(rounds) * runs as u64, "");
+    for number in 0..rounds {
         for step in running.iter_mut() {
             let mut order: Vec<usize> = (0..step.series.len()).collect();
             if number % 2 == 1 {
@@ -291,11 +292,11 @@ fn measure(running: &mut [Running], args: &BenchArgs) -> Result<()> {
                 bar.set_message(format!(
                     "round {} of {}: {}: {engine}",
                     number + 1,
-                    args.rounds,
+                    rounds,
                     step.step.name()
                 ));
                 bar.inc(1);
-                step.run(place, args)?;
+                step.run(place, settings)?;
             }
         }
     }

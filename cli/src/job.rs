@@ -6,6 +6,7 @@
 //! executed, expanded or allocated for.
 
 mod block_sizes;
+mod engine_line;
 mod error;
 mod lines;
 mod options;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use block_sizes::BlockSizes;
+pub(crate) use engine_line::EngineSettings;
 pub(crate) use error::{JobError, JobErrorKind};
 
 /// A job file larger than this is not a job file.
@@ -29,6 +31,8 @@ const SECTIONS_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JobFile {
     pub(crate) jobs: Vec<Job>,
+    /// From the comment that is for the engine.
+    pub(crate) engine: EngineSettings,
 }
 
 /// What one section asks for, with what it inherits and fio's defaults where nothing is said.
@@ -158,6 +162,7 @@ impl JobFile {
             let (line, item) = item.map_err(|(line, kind)| at(Some(line), kind))?;
             match item {
                 lines::Line::Section(name) => sections.enter(name, line),
+                lines::Line::Engine(settings) => sections.engine(settings),
                 lines::Line::Option { name, value } => sections
                     .current()
                     .and_then(|job| options::apply(job, name, value, line)),
@@ -269,6 +274,7 @@ struct Sections {
     inside: Inside,
     /// The line of a `[global]` that no job follows yet.
     global_line: usize,
+    engine: Option<EngineSettings>,
 }
 
 /// The section that the current line belongs to.
@@ -300,6 +306,16 @@ impl Sections {
         Ok(())
     }
 
+    fn engine(&mut self, text: &str) -> Result<(), JobErrorKind> {
+        let settings = EngineSettings::parse(text)?;
+        match self.engine.replace(settings) {
+            None => Ok(()),
+            Some(_) => Err(JobErrorKind::Malformed(
+                "a second comment with settings of the engine",
+            )),
+        }
+    }
+
     fn current(&mut self) -> Result<&mut Job, JobErrorKind> {
         let job = match self.inside {
             Inside::None => None,
@@ -327,6 +343,7 @@ impl Sections {
         }
         Ok(JobFile {
             jobs: self.jobs.into_iter().map(|(_, job)| job).collect(),
+            engine: self.engine.unwrap_or_default(),
         })
     }
 }

@@ -195,6 +195,66 @@ fn a_depth_sweep_is_drawn_and_what_is_none_is_refused_at_once() {
 }
 
 #[test]
+fn a_printed_fio_job_runs_in_fio_and_gives_the_engine_its_settings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("data"), vec![7; 8 << 20]).expect("written");
+    let settings = [
+        "fio-job",
+        "--queue-depth",
+        "12",
+        "--page-size",
+        "8KiB",
+        "--budget",
+        "24MiB",
+        "--block-size",
+        "16KiB",
+        "--runtime",
+        "0.1",
+        "--file",
+        "data",
+        "--backend",
+        "pread",
+    ];
+    let printed = Command::cargo_bin("ringfield")
+        .expect("the binary is built")
+        .args(settings)
+        .output()
+        .expect("it runs");
+    assert!(printed.status.success(), "{printed:?}");
+    let job = String::from_utf8(printed.stdout).expect("text");
+    let of_job = |more: &[&str]| {
+        let arguments = [&["--rounds", "1", "--compare", "mmap", "--json"], more].concat();
+        let report = report(&bench(dir.path(), &job, &arguments));
+        let row = report["rows"][0].clone();
+        assert_eq!(
+            (row["bs"].as_u64(), row["iodepth"].as_u64()),
+            (Some(16384), Some(12))
+        );
+        (row["backend"].clone(), row["flags"].to_string())
+    };
+    let (backend, flags) = of_job(&[]);
+    assert_eq!(backend, "pread");
+    assert!(
+        flags.contains("pages of 8 KiB") && flags.contains("budget 24 MiB"),
+        "{flags}"
+    );
+    let (_, flags) = of_job(&["--page-size", "16KiB"]);
+    assert!(
+        flags.contains("pages of 16 KiB") && flags.contains("budget 24 MiB"),
+        "{flags}"
+    );
+
+    let fio = std::process::Command::new("fio")
+        .current_dir(dir.path())
+        .args(["--readonly", "job.fio"])
+        .output();
+    match fio {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(e) => println!("SKIPPED: fio: {e}"),
+    }
+}
+
+#[test]
 fn without_fio_the_rest_runs_and_says_so() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("job.fio"), JOB).expect("written");

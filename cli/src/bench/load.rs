@@ -78,11 +78,9 @@ impl Load {
         let sizes = job.sizes();
         let files = regions(job, &sizes, files)?;
         let depth = job.iodepth;
-        // Batches of 16, or half the queue, handed over together and taken back as they come: of
-        // the settings tried on an NVMe disk the fastest for fio, so the rival is at its best.
         let batch_submit = job
             .batch_submit
-            .unwrap_or((depth / 2).clamp(1, 16))
+            .unwrap_or_else(|| batch_submit(depth))
             .min(depth);
         let batch_complete_min = job.batch_complete_min.unwrap_or(1).min(depth);
         let load = Load {
@@ -154,6 +152,12 @@ impl Load {
     pub(crate) fn map_fits(&self) -> bool {
         self.map_bytes() <= MAP_BYTES_MAX
     }
+}
+
+/// Batches of 16, or half the queue, handed over together and taken back as they come: of the
+/// settings tried on an NVMe disk the fastest for fio, so the rival is at its best.
+pub(crate) fn batch_submit(depth: u32) -> u32 {
+    (depth / 2).clamp(1, 16)
 }
 
 /// The part of each file that is read; `size` is that of all together, as in fio.

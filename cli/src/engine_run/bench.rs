@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ringfield::{BackendKind, Batch, Engine, Field};
 
 use super::EngineContext;
-use crate::args::{Backend, BenchArgs};
+use crate::args::{Backend, HugePages};
 use crate::bench::load::{Load, Region};
 use crate::bench::order::{Order, Read};
 use crate::bench::reads::{Reads, wait_until};
@@ -14,6 +14,7 @@ use crate::bench::round::{Measured, Round, Tally};
 use crate::doctor::Item;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::job::EngineSettings;
 use crate::os;
 use crate::size::Size;
 
@@ -22,11 +23,12 @@ const PAGE_BYTES_MIN: u64 = 4 << 10;
 const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// One round of all sections in one engine, whose making is not timed.
-pub(crate) fn bench_round(loads: &[Load], args: &BenchArgs) -> Result<Vec<Round>> {
-    let page_bytes = args
-        .page_size
-        .map_or_else(|| page_bytes(loads), |size| size.0);
-    let engine = build(loads, args, page_bytes)?;
+pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<Vec<Round>> {
+    let page_bytes = settings.page_size.unwrap_or_else(|| page_bytes(loads));
+    let budget = settings
+        .dram_budget
+        .unwrap_or_else(|| budget(loads, page_bytes));
+    let engine = build(loads, settings, page_bytes, budget)?;
     let fields = loads
         .iter()
         .map(|load| fields(&engine, load))
@@ -60,7 +62,12 @@ pub(crate) fn bench_round(loads: &[Load], args: &BenchArgs) -> Result<Vec<Round>
     Ok(rounds
         .map(|round| Round {
             backend: super::backend(&items),
-            flags: flags(&items, page_bytes, stats.inline_ios > before.inline_ios),
+            flags: flags(
+                &items,
+                page_bytes,
+                budget,
+                stats.inline_ios > before.inline_ios,
+            ),
             fixed_buffer_share: Some(stats.fixed_share()),
             iowq_threads,
             ..round
@@ -82,35 +89,55 @@ fn page_bytes(loads: &[Load]) -> u64 {
         .clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
 }
 
-fn build(loads: &[Load], args: &BenchArgs, page_bytes: u64) -> Result<Engine> {
-    let reads = |load: &Load| u64::from(load.iodepth) * u64::from(load.numjobs);
+fn reads_in_flight(load: &Load) -> u64 {
+    u64::from(load.iodepth) * u64::from(load.numjobs)
+}
+
+/// Room for what is in flight, for what is being looked at, and for metadata.
+fn budget(loads: &[Load], page_bytes: u64) -> u64 {
     let in_flight_bytes: u64 = loads
         .iter()
-        .map(|load| reads(load) * load.sizes.max().next_multiple_of(page_bytes.max(1)))
+        .map(|load| reads_in_flight(load) * load.sizes.max().next_multiple_of(page_bytes.max(1)))
         .sum();
-    // Room for what is in flight, for what is being looked at, and for metadata.
-    let budget = (4 * in_flight_bytes + (4 << 20)).max(BUDGET_BYTES_MIN);
-    let depth = args.queue_depth.unwrap_or_else(|| {
-        let all: u64 = loads.iter().map(reads).sum();
+    (4 * in_flight_bytes + (4 << 20)).max(BUDGET_BYTES_MIN)
+}
+
+fn build(
+    loads: &[Load],
+    settings: &EngineSettings,
+    page_bytes: u64,
+    budget: u64,
+) -> Result<Engine> {
+    let depth = settings.queue_depth.unwrap_or_else(|| {
+        let all: u64 = loads.iter().map(reads_in_flight).sum();
         u32::try_from(all).unwrap_or(u32::MAX).min(4096)
     });
     let builder = Engine::builder()
         .page_size(page_bytes)
-        .dram_budget(args.budget.map_or(budget, |size| size.0))
+        .dram_budget(budget)
         .queue_depth(depth)
-        .inline_reads(!args.no_inline)
-        .backend(match args.backend {
+        .inline_reads(settings.inline_reads.unwrap_or(true))
+        .backend(match settings.backend.unwrap_or(Backend::Auto) {
             Backend::Auto => BackendKind::Auto,
             Backend::Uring => BackendKind::Uring,
             Backend::Pread => BackendKind::Pread,
             Backend::Mmap => BackendKind::Mmap,
+        })
+        .huge_pages(match settings.huge_pages.unwrap_or(HugePages::Auto) {
+            HugePages::Auto => ringfield::HugePages::Auto,
+            HugePages::Explicit => ringfield::HugePages::Explicit,
+            HugePages::Transparent => ringfield::HugePages::Transparent,
+            HugePages::Off => ringfield::HugePages::Off,
         });
     builder.build().engine("the engine cannot be built")
 }
 
 /// What decides the speed of the row, and everything that was refused.
-fn flags(items: &[Item], page_bytes: u64, inline: bool) -> Vec<String> {
-    let mut flags = vec![format!("pages of {}", Size(page_bytes))];
+fn flags(items: &[Item], page_bytes: u64, budget: u64, inline: bool) -> Vec<String> {
+    let mut flags = vec![
+        format!("pages of {}", Size(page_bytes)),
+        format!("budget {}", Size(budget)),
+    ];
     flags.extend(inline.then(|| "inline reads".to_owned()));
     for row in items {
         let name = row.name();

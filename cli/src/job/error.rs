@@ -41,6 +41,11 @@ pub(crate) enum JobErrorKind {
         value: String,
         expected: String,
     },
+    #[error("the engine's setting {setting}: {expected}")]
+    EngineSetting {
+        setting: String,
+        expected: &'static str,
+    },
     #[error("option '{name}' needs a value")]
     NoValue { name: String },
     #[error("more than {max} job sections", max = super::SECTIONS_MAX)]

@@ -309,7 +309,7 @@ impl<'a> Given<'a> {
 }
 
 /// What a message quotes of the file: one short printable line.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
     if text.chars().nth(64).is_some() {
         shown + "…"

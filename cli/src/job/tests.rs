@@ -232,6 +232,47 @@ fn mixed_block_sizes_are_those_of_fio() {
 }
 
 #[test]
+fn the_comment_for_the_engine_is_read_wherever_it_stands_and_once() {
+    let engine = |text: &str| parse_all(text).expect(text).engine;
+    let comment = "; ringfield: page_size=4096 dram_budget=16m queue_depth=32\n";
+    let first = engine(&format!("{comment}[j]\nbs=4k"));
+    assert_eq!(first.page_size, Some(4096));
+    assert_eq!(
+        (first.dram_budget, first.queue_depth),
+        (Some(16 << 20), Some(32))
+    );
+    assert_eq!(
+        engine(&format!("[j]\nbs=4k\n#ringfield:{}", &comment[12..])),
+        first
+    );
+    assert_eq!(
+        engine("# ringfield is quick\n[j]"),
+        EngineSettings::default()
+    );
+    for (text, expected) in [
+        (
+            format!("{comment}[j]\n{comment}"),
+            "t.fio:3: a second comment with settings of the engine",
+        ),
+        (
+            "[j]\n; ringfield: depth=4".to_owned(),
+            "t.fio:2: the engine's setting depth=4: the engine's settings are page_size, \
+             dram_budget, queue_depth, backend, inline_reads and huge_pages",
+        ),
+        (
+            "[j]\n# ringfield: queue_depth=0".to_owned(),
+            "t.fio:2: the engine's setting queue_depth=0: a number from 1 to 4096 was expected",
+        ),
+        (
+            "[j]\n# ringfield: backend=magic".to_owned(),
+            "t.fio:2: the engine's setting backend=magic: auto, uring, pread and mmap are there",
+        ),
+    ] {
+        assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
 fn several_files_are_separated_by_colons() {
     let job = parse("[j]\nfilename=/a/x:/b\\:y:z\nnrfiles=3\nfile_service_type=random\nsize=3m")
         .expect("a good job");

@@ -47,7 +47,7 @@ impl Axis {
         let all: Vec<f64> = (-2..9)
             .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)))
             .collect();
-        let from = all.iter().copied().filter(|&at| at <= from).next_back();
+        let from = all.iter().copied().rfind(|&at| at <= from);
         let to = all.iter().copied().find(|&at| at >= to);
         let (from, to) = (from.unwrap_or(0.01), to.unwrap_or(1e9));
         let ticks = all.into_iter().filter(|at| (from..=to).contains(at));
