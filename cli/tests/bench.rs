@@ -345,5 +345,14 @@ fn our_own_profiles_are_understood() {
             "{}: {line}",
             profile.display()
         );
+        let fio = std::process::Command::new("fio")
+            .current_dir(dir.path())
+            .args(["--readonly", "--parse-only"])
+            .arg(&profile)
+            .output();
+        match fio {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(e) => println!("SKIPPED: fio: {e}"),
+        }
     }
 }
