@@ -78,7 +78,7 @@ fn text(args: &FioJobArgs) -> Result<String> {
     }
     // Whatever is wrong with it is said here, not when the file is used.
     let read = JobFile::parse(Path::new("fio-job"), text.as_bytes())?;
-    let names = read.jobs.iter().flat_map(|job| &job.filenames);
+    let names = read.jobs.iter().flat_map(|job| job.filenames.iter());
     match (&args.file, names.last()) {
         (Some(file), Some(name)) if file != name => Err(unwritable(file)),
         _ => Ok(text),
@@ -160,7 +160,7 @@ mod tests {
                 (args.rw.as_str(), Some(args.runtime))
             );
             let file = args.file.unwrap_or_else(|| FILE.into());
-            assert_eq!(job.filenames, [file]);
+            assert_eq!(*job.filenames, [file]);
             let huge = (args.huge_pages == HugePages::Explicit).then_some("mmaphuge");
             assert_eq!(job.iomem.as_deref(), huge);
         }

@@ -16,6 +16,7 @@ use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use block_sizes::BlockSizes;
@@ -57,8 +58,8 @@ pub(crate) struct Job {
     pub(crate) numjobs: u32,
     /// The part of all files together that is read, each giving the same share; `None`: all of them.
     pub(crate) size: Option<u64>,
-    /// Empty where the job names none.
-    pub(crate) filenames: Vec<PathBuf>,
+    /// Empty where the job names none. Shared, so that inheriting a long list costs nothing.
+    pub(crate) filenames: Arc<[PathBuf]>,
     nrfiles: Option<u32>,
     /// `file_service_type=random`; fio's default reads the files in turn.
     pub(crate) random_file: bool,
@@ -237,7 +238,7 @@ impl Default for Job {
             iodepth: 1,
             numjobs: 1,
             size: None,
-            filenames: Vec::new(),
+            filenames: Arc::new([]),
             nrfiles: None,
             random_file: false,
             runtime: None,

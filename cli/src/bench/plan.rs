@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::load::Load;
 use crate::console;
@@ -33,7 +34,7 @@ impl Plan {
     /// # Errors
     /// A file that is absent and has no size, is of the wrong kind or too small.
     pub(super) fn new(jobs: &JobFile, instead: &[PathBuf]) -> Result<Plan> {
-        let named: Vec<Vec<PathBuf>> = jobs
+        let named: Vec<Arc<[PathBuf]>> = jobs
             .jobs
             .iter()
             .map(|job| names(job, instead))
@@ -44,17 +45,17 @@ impl Plan {
         let mut steps: Vec<Step> = Vec::new();
         for (job, names) in jobs.jobs.iter().zip(named) {
             let mut measured = Vec::with_capacity(names.len());
-            for path in names {
-                let bytes = match lengths.get(&path) {
+            for path in names.iter() {
+                let bytes = match lengths.get(path) {
                     Some(&bytes) => bytes,
                     None => {
-                        let bytes = file_bytes(&path)?;
+                        let bytes = file_bytes(path)?;
                         lengths.insert(path.clone(), bytes);
                         files.push((path.clone(), bytes));
                         bytes
                     }
                 };
-                measured.push((path, bytes));
+                measured.push((path.clone(), bytes));
             }
             let load = Load::new(job, &measured)?;
             match steps.last_mut() {
@@ -96,9 +97,9 @@ impl Step {
 }
 
 /// The files of a section.
-fn names(job: &Job, instead: &[PathBuf]) -> Result<Vec<PathBuf>> {
+fn names(job: &Job, instead: &[PathBuf]) -> Result<Arc<[PathBuf]>> {
     if !instead.is_empty() {
-        return Ok(instead.to_vec());
+        return Ok(instead.into());
     }
     if !job.filenames.is_empty() {
         return Ok(job.filenames.clone());
@@ -110,11 +111,11 @@ fn names(job: &Job, instead: &[PathBuf]) -> Result<Vec<PathBuf>> {
         )));
     }
     // fio's own name for the file of a job that names none.
-    Ok(vec![format!("{}.0.0", job.name).into()])
+    Ok([PathBuf::from(format!("{}.0.0", job.name))].into())
 }
 
 /// Makes every file that is not there, as long as the section that reads most of it needs.
-fn make(jobs: &JobFile, named: &[Vec<PathBuf>], wanted: bool) -> Result<Vec<MadeFile>> {
+fn make(jobs: &JobFile, named: &[Arc<[PathBuf]>], wanted: bool) -> Result<Vec<MadeFile>> {
     let mut absent: Vec<(&Path, u64)> = Vec::new();
     for (job, names) in jobs.jobs.iter().zip(named) {
         for path in names.iter().filter(|path| wanted && !path.exists()) {

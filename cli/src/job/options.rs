@@ -1,6 +1,7 @@
 //! What each implemented option means, and the limits its value has.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BlockSizes, Job, JobErrorKind, Rw, value};
@@ -253,7 +254,7 @@ impl<'a> Given<'a> {
     }
 
     /// Files separated by `:`; `\:` is the character itself.
-    fn filenames(&self) -> Result<Vec<PathBuf>, JobErrorKind> {
+    fn filenames(&self) -> Result<Arc<[PathBuf]>, JobErrorKind> {
         let text = self.text()?;
         let mut paths = vec![String::new()];
         let mut rest = text.chars();

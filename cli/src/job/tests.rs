@@ -32,7 +32,7 @@ fn a_job_overrides_global_and_keeps_fio_defaults() {
             block_bytes: 4096,
             iodepth: 32,
             size: Some(8 << 30),
-            filenames: vec!["/data/x:y.bin".into()],
+            filenames: [PathBuf::from("/data/x:y.bin")].into(),
             runtime: Some(Duration::from_secs(10)),
             time_based: true,
             direct: Some(true),
@@ -229,6 +229,20 @@ fn mixed_block_sizes_are_those_of_fio() {
     assert_eq!(split("4k:8k:16k"), [(4, 33), (8, 33), (16, 33)]);
     // No weight and a weight of zero are the same to fio.
     assert_eq!(split("4k/0:64k/100"), [(4, 0), (64, 100)]);
+}
+
+#[test]
+fn sections_share_the_file_names_they_inherit() {
+    let names = "a:".repeat(2000) + "a";
+    let text = format!(
+        "[global]\nfilename={names}\n{}",
+        "[j]\n".repeat(SECTIONS_MAX)
+    );
+    let file = parse_all(text).expect("a good file");
+    let first = &file.jobs[0].filenames;
+    assert_eq!(first.len(), 2001);
+    let shared = |job: &Job| Arc::ptr_eq(&job.filenames, first);
+    assert!(file.jobs.iter().all(shared));
 }
 
 #[test]
