@@ -153,6 +153,21 @@ fn every_section_is_a_row_of_every_engine() {
 }
 
 #[test]
+fn no_engine_reads_faster_than_the_rate() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for depth in [1, 4] {
+        let job = format!(
+            "[j]\nrw=randread\nbs=4k\nsize=8m\nruntime=200ms\ntime_based\nrate_iops=50\niodepth={depth}\n"
+        );
+        let report = report(&bench(dir.path(), &job, &["--rounds", "1", "--json"]));
+        for row in report["rows"].as_array().expect("rows") {
+            let rate = row["iops"].as_f64().expect("a number");
+            assert!((25.0..51.0).contains(&rate), "{rate} in {row}");
+        }
+    }
+}
+
+#[test]
 fn sections_run_together_unless_a_stonewall_parts_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let job = |wall: &str| {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::load::{Load, Region};
 use super::order::{Order, Read};
-use super::reads::{Reads, wait_until};
+use super::reads::{Reads, in_time, wait_in_time};
 use super::round::{Measured, Round, Tally};
 use crate::cgroup;
 use crate::error::{Context, Result};
@@ -77,7 +77,9 @@ impl<'a> Section<'a> {
         let mut group = Vec::new();
         let mut begun = 0;
         while let Some((due, pause)) = self.draw(start.elapsed(), begun, &mut group) {
-            wait_until(due, start);
+            if !wait_in_time(self.load, due, start) {
+                return;
+            }
             pause.into_iter().for_each(thread::sleep);
             let mut begin = Instant::now();
             if self.ahead.is_some() {
@@ -88,17 +90,11 @@ impl<'a> Section<'a> {
                 tally.record(begin.elapsed(), read.bytes);
                 begun += 1;
                 begin = Instant::now();
-                if interrupt::requested() || !self.in_time(start) {
+                if interrupt::requested() || !in_time(self.load, start.elapsed()) {
                     return;
                 }
             }
         }
-    }
-
-    fn in_time(&self, start: Instant) -> bool {
-        self.load
-            .runtime
-            .is_none_or(|runtime| start.elapsed() < runtime)
     }
 
     /// Draws the reads that are announced together, the first of a thread's reads being number

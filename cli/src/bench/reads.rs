@@ -31,9 +31,8 @@ impl<'a> Reads<'a> {
 
     /// Whether another read begins, `elapsed` after the start.
     pub(crate) fn go_on(&self, elapsed: Duration) -> bool {
-        let in_time = self.load.runtime.is_none_or(|runtime| elapsed < runtime);
         let bytes_left = self.load.time_based || self.begun_bytes < self.load.total_bytes();
-        in_time && bytes_left && !self.over
+        in_time(self.load, elapsed) && bytes_left && !self.over
     }
 
     /// The next read; `None` when the files are used up.
@@ -75,6 +74,17 @@ pub(crate) fn wait_until(due: Duration, start: Instant) {
     if !wait.is_zero() {
         thread::sleep(wait);
     }
+}
+
+/// Whether the job's time is not over.
+pub(crate) fn in_time(load: &Load, elapsed: Duration) -> bool {
+    load.runtime.is_none_or(|runtime| elapsed < runtime)
+}
+
+/// Sleeps until `due`, and says whether the job's time is not over then.
+pub(crate) fn wait_in_time(load: &Load, due: Duration, start: Instant) -> bool {
+    wait_until(due, start);
+    in_time(load, start.elapsed())
 }
 
 #[cfg(test)]

@@ -176,6 +176,9 @@ impl Job<'_> {
         while self.reads.go_on(start.elapsed()) && !interrupt::requested() {
             self.reads.pause().into_iter().for_each(thread::sleep);
             wait_until(self.reads.due(), start);
+            if !self.reads.go_on(start.elapsed()) {
+                break;
+            }
             let Some((field, read)) = self.next() else {
                 break;
             };
@@ -230,6 +233,9 @@ impl Job<'_> {
                 self.reads.pause().into_iter().for_each(thread::sleep);
                 wait_until(self.reads.due(), start);
                 elapsed = start.elapsed();
+                if !self.reads.go_on(elapsed) {
+                    return Ok(false);
+                }
             } else if self.reads.pause().is_some() || self.reads.due() > elapsed {
                 break;
             }
