@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::demo::worker::WorkerArgs;
+use crate::job::EngineSettings;
 use crate::size::Size;
 
 /// Serves neural weights bigger than memory straight from SSDs.
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Runs a fio job through the engine, fio, mmap and pread in turns
     Bench(BenchArgs),
+    /// Prints the fio job that equals a configuration of the engine, for fio and for bench
+    FioJob(FioJobArgs),
     /// What is in a GGUF model
     Gguf {
         #[command(subcommand)]
@@ -78,12 +81,12 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// An fio job file with one job of reads
+    /// An fio job file of reads; sections run together or, after stonewall, one after the other
     #[arg(value_name = "JOB.fio")]
     pub(crate) job: PathBuf,
-    /// Read this file instead of the job's
+    /// Read this file instead of the job's; may be given several times
     #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Vec<PathBuf>,
     /// What to run beside the engine
     #[arg(
         long,
@@ -107,15 +110,55 @@ pub(crate) struct BenchArgs {
     /// The engine's queue depth [default: the job's]
     #[arg(long, value_name = "READS")]
     pub(crate) queue_depth: Option<u32>,
-    /// How the engine reads
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) backend: Backend,
+    /// How the engine reads [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Backend>,
+    /// Which pages back the engine's pool [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) huge_pages: Option<HugePages>,
     /// Send lone reads through the submission loop too, instead of reading in the caller
     #[arg(long)]
     pub(crate) no_inline: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Draw latency and throughput against depth, of sections that differ in iodepth
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FioJobArgs {
+    /// Reads in flight
+    #[arg(long, value_name = "READS", default_value = "32", value_parser = value_parser!(u32).range(1..=4096))]
+    pub(crate) queue_depth: u32,
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    pub(crate) page_size: Size,
+    /// The engine's memory
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub(crate) budget: Size,
+    /// Size of one read [default: a page]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) block_size: Option<Size>,
+    /// The order of reads
+    #[arg(long, value_enum, default_value = "randread")]
+    pub(crate) rw: Order,
+    /// Time of one run
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub(crate) runtime: Duration,
+    /// Read this file, all of it [default: ringfield-bench.dat of 1GiB]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How the engine reads; fio always uses io_uring
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) backend: Backend,
+    /// Which pages back the engine's pool; explicit ones back fio's buffers too
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) huge_pages: HugePages,
+    /// Send lone reads through the submission loop too, instead of reading in the caller
+    #[arg(long)]
+    pub(crate) no_inline: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +213,45 @@ pub(crate) enum Backend {
     Uring,
     Pread,
     Mmap,
+}
+
+/// The builder's kinds of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HugePages {
+    Auto,
+    Explicit,
+    Transparent,
+    Off,
+}
+
+/// fio's two orders of reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    Read,
+    Randread,
+}
+
+impl Order {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Order::Read => "read",
+            Order::Randread => "randread",
+        }
+    }
+}
+
+impl BenchArgs {
+    /// What the command line says of the engine.
+    pub(crate) fn engine(&self) -> EngineSettings {
+        EngineSettings {
+            page_size: self.page_size.map(|size| size.0),
+            dram_budget: self.budget.map(|size| size.0),
+            queue_depth: self.queue_depth,
+            backend: self.backend,
+            inline_reads: self.no_inline.then_some(false),
+            huge_pages: self.huge_pages,
+        }
+    }
 }
 
 fn odd(text: &str) -> Result<u32, String> {

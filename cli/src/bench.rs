@@ -1,7 +1,7 @@
-//! `ringfield bench JOB.fio`: one fio job through several engines, in turns.
+//! `ringfield bench JOB.fio`: an fio job through several engines, in turns.
 //!
-//! A disk's speed drifts by more than engines differ. So all engines run in every round, right
-//! after each other; the order is reversed every other round; ratios are taken within a round;
+//! A disk's speed drifts by more than engines differ. So all engines run in every round, one step
+//! of the job (the sections that run together) right after each other; the order is reversed every other round; ratios are taken within a round;
 //! and fio also runs against itself, which shows how much of a difference means nothing.
 
 mod fio;
@@ -9,37 +9,39 @@ mod hugepages;
 pub(crate) mod load;
 mod mmap;
 pub(crate) mod order;
+mod plan;
+mod plot;
 mod pread;
+pub(crate) mod reads;
 pub(crate) mod round;
 mod summary;
 mod table;
-
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::args::{BenchArgs, Peer};
 use crate::console;
 use crate::engine_run;
-use crate::error::{Context, Error, Result};
+use crate::error::Result;
 use crate::interrupt;
-use crate::job::Job;
-use crate::made_file::MadeFile;
+use crate::job::{EngineSettings, JobFile};
 
 use load::Load;
+use plan::{Plan, Step};
 use round::Round;
 use summary::{Row, Series};
 
 /// Everything that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    /// The section's name; of several sections the job file's.
     pub(crate) job: String,
+    /// All files, separated by colons.
     pub(crate) file: String,
     pub(crate) file_bytes: u64,
     pub(crate) rounds: u32,
     pub(crate) fio_version: Option<String>,
+    /// Section by section, and in each engine by engine.
     pub(crate) rows: Vec<Row>,
     pub(crate) omitted: Vec<Omitted>,
 }
@@ -48,6 +50,9 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Omitted {
     pub(crate) engine: &'static str,
+    /// The sections without it, where others have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jobs: Option<String>,
     pub(crate) why: String,
 }
 
@@ -73,13 +78,13 @@ impl Engine {
         }
     }
 
-    fn round(self, load: &Load, args: &BenchArgs) -> Result<Round> {
+    fn round(self, loads: &[Load], settings: &EngineSettings) -> Result<Vec<Round>> {
         match self {
-            Engine::Ringfield => engine_run::bench_round(load, args),
-            Engine::Fio | Engine::FioAa => fio::round(load, fio::Memory::Default),
-            Engine::FioHugepages => fio::round(load, fio::Memory::Huge),
-            Engine::Mmap => mmap::round(load),
-            Engine::Pread => pread::round(load),
+            Engine::Ringfield => engine_run::bench_round(loads, settings),
+            Engine::Fio | Engine::FioAa => fio::round(loads, fio::Memory::Default),
+            Engine::FioHugepages => fio::round(loads, fio::Memory::Huge),
+            Engine::Mmap => mmap::round(loads),
+            Engine::Pread => pread::round(loads),
         }
     }
 }
@@ -89,185 +94,212 @@ impl Engine {
 /// # Errors
 /// A job that is wrong or not implemented, a file that does not fit it, an engine that failed.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let mut job = Job::load(&args.job)?;
+    let mut jobs = JobFile::load(&args.job)?;
     if let Some(runtime) = args.runtime {
-        job.runtime = Some(runtime);
+        for job in &mut jobs.jobs {
+            job.runtime = Some(runtime);
+        }
     }
-    let (path, _made) = input(args, &job)?;
-    let file_bytes = file_bytes(&path)?;
-    let load = Load::new(&job, path, file_bytes)?;
-    let (engines, mut omitted, fio_version) = engines(args, &load);
-
-    let series = measure(&engines, &load, args, &mut omitted)?;
-    let of = |engine: Engine| {
-        let found = series.iter().find(|(e, _)| *e == engine);
-        found.map_or(&[][..], |(_, rounds)| rounds.as_slice())
-    };
-    let rows = series
+    let plan = Plan::new(&jobs, &args.file)?;
+    if let Some(path) = &args.plot {
+        plot::check(&plan, path)?;
+    }
+    let (present, mut omitted, fio_version) = present(args);
+    let mut running: Vec<Running> = plan
+        .steps
         .iter()
-        .map(|(engine, rounds)| {
-            let series = Series {
-                engine: engine.name(),
-                rounds,
-            };
-            series.row(&load, of(Engine::Fio), of(Engine::FioHugepages))
-        })
+        .map(|step| Running::new(step, &present))
+        .collect();
+    let settings = args.engine().or(&jobs.engine);
+    measure(&mut running, args.rounds, &settings)?;
+
+    let several = plan.steps.len() > 1;
+    let mut rows = Vec::with_capacity(plan.sections());
+    for step in running {
+        rows.extend(step.rows());
+        omitted.extend(step.omitted.into_iter().map(|(engine, why)| Omitted {
+            engine: engine.name(),
+            jobs: several.then(|| step.step.name()),
+            why,
+        }));
+    }
+    let names: Vec<String> = plan
+        .files
+        .iter()
+        .map(|(path, _)| path.display().to_string())
         .collect();
     let report = Report {
-        job: job.name.clone(),
-        file: load.path.display().to_string(),
-        file_bytes,
+        job: match jobs.jobs.as_slice() {
+            [job] => job.name.clone(),
+            _ => args.job.display().to_string(),
+        },
+        file: names.join(":"),
+        file_bytes: plan.files.iter().map(|(_, bytes)| bytes).sum(),
         rounds: args.rounds,
         fio_version,
         rows,
         omitted,
     };
+    // First what was measured: a picture that cannot be written must not lose it.
     if args.json {
-        console::print_json(&report)
+        console::print_json(&report)?;
     } else {
-        console::print(table::show(&report))
+        console::print(table::show(&report))?;
+    }
+    match &args.plot {
+        Some(path) => plot::write(&report.rows, &table::sweep_title(&report), path),
+        None => Ok(()),
     }
 }
 
-/// The file to read; made for the time of the run where the job's does not exist.
-fn input(args: &BenchArgs, job: &Job) -> Result<(PathBuf, Option<MadeFile>)> {
-    if let Some(file) = &args.file {
-        return Ok((file.clone(), None));
-    }
-    // fio's own name for the file of a job that names none.
-    let path = job
-        .filename
-        .clone()
-        .unwrap_or_else(|| format!("{}.0.0", job.name).into());
-    if path.exists() {
-        return Ok((path, None));
-    }
-    let Some(size) = job.size else {
-        return Err(Error::message(format!(
-            "{} does not exist, and job [{}] has no size to make it with (or give --file)",
-            path.display(),
-            job.name
-        )));
-    };
-    let bar = console::bytes_bar(size, &format!("making {}", path.display()));
-    let made = MadeFile::create(path.clone(), size, |done| bar.set_position(done))?;
-    bar.finish_and_clear();
-    Ok((path, Some(made)))
-}
-
-/// The length of a regular file or of a block device; everything else is refused without waiting.
-fn file_bytes(path: &Path) -> Result<u64> {
-    use std::io::{Seek, SeekFrom};
-    use std::os::unix::fs::FileTypeExt;
-    let kind = fs::metadata(path).at("cannot read", path)?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        return Err(Error::message(format!(
-            "{} is neither a regular file nor a block device",
-            path.display()
-        )));
-    }
-    let mut file = fs::File::open(path).at("cannot open", path)?;
-    file.seek(SeekFrom::End(0)).at("cannot measure", path)
-}
-
-/// Who takes part, in the order of a round: those whose ratio matters stand next to each other.
-fn engines(args: &BenchArgs, load: &Load) -> (Vec<Engine>, Vec<Omitted>, Option<String>) {
+/// Who could take part, in the order of a round: those whose ratio matters stand next to each other.
+fn present(args: &BenchArgs) -> (Vec<Engine>, Vec<Omitted>, Option<String>) {
     let mut engines = vec![Engine::Ringfield];
     let mut omitted = Vec::new();
     let mut fio_version = None;
-    let mut omit = |engine: Engine, why: String| {
-        omitted.push(Omitted {
-            engine: engine.name(),
-            why,
-        })
-    };
     if args.compare.contains(&Peer::Fio) {
         match fio::version() {
             Ok(version) => {
                 fio_version = Some(version);
                 engines.insert(0, Engine::Fio);
-                match fio::reserve(load) {
-                    _ if load.iomem.as_deref() == Some("mmaphuge") => {
-                        let why = "the job itself asks for iomem=mmaphuge: see the fio row";
-                        omit(Engine::FioHugepages, why.into());
-                    }
-                    Ok(_) => engines.push(Engine::FioHugepages),
-                    Err(why) => omit(Engine::FioHugepages, why),
-                }
-                engines.push(Engine::FioAa);
+                engines.extend([Engine::FioHugepages, Engine::FioAa]);
             }
             Err(why) => {
                 for engine in [Engine::Fio, Engine::FioHugepages, Engine::FioAa] {
-                    omit(engine, why.clone());
+                    omitted.push(Omitted {
+                        engine: engine.name(),
+                        jobs: None,
+                        why: why.clone(),
+                    });
                 }
             }
         }
     }
     for (peer, engine) in [(Peer::Mmap, Engine::Mmap), (Peer::Pread, Engine::Pread)] {
-        match (args.compare.contains(&peer), peer) {
-            (true, Peer::Pread) if load.burst.is_some() => {
-                omit(
-                    engine,
-                    "its threads do not wait for each other between bursts".to_owned(),
-                );
-            }
-            (true, _) => engines.push(engine),
-            (false, _) => {}
-        }
+        engines.extend(args.compare.contains(&peer).then_some(engine));
     }
     (engines, omitted, fio_version)
 }
 
-///
-/// Huge pages that were there when asked for may be gone when fio maps them: that row is then left out, with the reason.
-fn measure(
-    engines: &[Engine],
-    load: &Load,
-    args: &BenchArgs,
-    omitted: &mut Vec<Omitted>,
-) -> Result<Vec<(Engine, Vec<Round>)>> {
-    let mut series: Vec<_> = engines.iter().map(|&engine| (engine, Vec::new())).collect();
-    let bar = console::steps_bar(u64::from(args.rounds) * engines.len() as u64, "");
-    for number in 0..args.rounds {
-        let mut order: Vec<usize> = (0..engines.len()).collect();
-        if number % 2 == 1 {
-            order.reverse();
-        }
-        for place in order {
-            interrupt::check()?;
-            let (engine, rounds) = &mut series[place];
-            bar.set_message(format!(
-                "round {} of {}: {}",
-                number + 1,
-                args.rounds,
-                engine.name()
-            ));
-            bar.inc(1);
-            let engine = *engine;
-            if omitted.iter().any(|row| row.engine == engine.name()) {
-                continue;
+/// Why an engine does not take part in a step.
+fn unfit(engine: Engine, loads: &[Load]) -> Option<String> {
+    match engine {
+        Engine::FioHugepages => {
+            let wished = |load: &Load| load.iomem.as_deref() == Some("mmaphuge");
+            if loads.iter().all(wished) {
+                return Some("the job itself asks for iomem=mmaphuge: see the fio row".into());
             }
-            match engine.round(load, args) {
-                Ok(round) => rounds.push(round),
-                Err(e) if engine == Engine::FioHugepages && interrupt::check().is_ok() => {
-                    omitted.push(Omitted {
-                        engine: engine.name(),
-                        why: e.to_string(),
-                    });
+            fio::reserve(loads).err()
+        }
+        Engine::Pread if loads.iter().any(|load| load.burst.is_some()) => {
+            Some("its threads do not wait for each other between bursts".into())
+        }
+        Engine::Mmap if !loads.iter().all(Load::map_fits) => {
+            Some("remembering which blocks were read takes too much memory".into())
+        }
+        _ => None,
+    }
+}
+
+/// A step with what its engines did so far.
+struct Running<'a> {
+    step: &'a Step,
+    /// Of each engine the rounds, and of each round the sections.
+    series: Vec<(Engine, Vec<Vec<Round>>)>,
+    omitted: Vec<(Engine, String)>,
+}
+
+impl<'a> Running<'a> {
+    fn new(step: &'a Step, engines: &[Engine]) -> Running<'a> {
+        let mut running = Running {
+            step,
+            series: Vec::new(),
+            omitted: Vec::new(),
+        };
+        for &engine in engines {
+            match unfit(engine, &step.loads) {
+                Some(why) => running.omitted.push((engine, why)),
+                None => running.series.push((engine, Vec::new())),
+            }
+        }
+        running
+    }
+
+    /// One run of the engine at `place`.
+    ///
+    /// Huge pages that were there when asked for may be gone when fio maps them: that row is then
+    /// left out, with the reason.
+    fn run(&mut self, place: usize, settings: &EngineSettings) -> Result<()> {
+        let Some((engine, rounds)) = self.series.get_mut(place) else {
+            return Ok(());
+        };
+        let engine = *engine;
+        if self.omitted.iter().any(|(omitted, _)| *omitted == engine) {
+            return Ok(());
+        }
+        match engine.round(&self.step.loads, settings) {
+            Ok(round) => rounds.push(round),
+            Err(e) if engine == Engine::FioHugepages && interrupt::check().is_ok() => {
+                self.omitted.push((engine, e.to_string()));
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (section, load) in self.step.loads.iter().enumerate() {
+            let of = |engine: Engine| -> Vec<Round> {
+                let found = self.series.iter().find(|(e, _)| *e == engine);
+                let rounds = found.map_or(&[][..], |(_, rounds)| rounds.as_slice());
+                rounds
+                    .iter()
+                    .filter_map(|sections| sections.get(section).cloned())
+                    .collect()
+            };
+            let (fio, fio_hugepages) = (of(Engine::Fio), of(Engine::FioHugepages));
+            for (engine, _) in &self.series {
+                if self.omitted.iter().any(|(omitted, _)| omitted == engine) {
+                    continue;
                 }
-                Err(e) => return Err(e),
+                let series = Series {
+                    engine: engine.name(),
+                    rounds: &of(*engine),
+                };
+                rows.push(series.row(load, &fio, &fio_hugepages));
+            }
+        }
+        rows
+    }
+}
+
+fn measure(running: &mut [Running], rounds: u32, settings: &EngineSettings) -> Result<()> {
+    let runs: usize = running.iter().map(|step| step.series.len()).sum();
+    let bar = console::steps_bar(u64::from(rounds) * runs as u64, "");
+    for number in 0..rounds {
+        for step in running.iter_mut() {
+            let mut order: Vec<usize> = (0..step.series.len()).collect();
+            if number % 2 == 1 {
+                order.reverse();
+            }
+            for place in order {
+                interrupt::check()?;
+                let engine = step
+                    .series
+                    .get(place)
+                    .map_or("", |(engine, _)| engine.name());
+                bar.set_message(format!(
+                    "round {} of {}: {}: {engine}",
+                    number + 1,
+                    rounds,
+                    step.step.name()
+                ));
+                bar.inc(1);
+                step.run(place, settings)?;
             }
         }
     }
     bar.finish_and_clear();
-    series.retain(|(engine, _)| omitted.iter().all(|row| row.engine != engine.name()));
-    Ok(series)
-}
-
-/// Sleeps until the job's rate allows read number `index`.
-pub(crate) fn wait_until_due(load: &Load, start: Instant, index: u64) {
-    let wait = load.due(index).saturating_sub(start.elapsed());
-    if !wait.is_zero() {
-        std::thread::sleep(wait);
-    }
+    Ok(())
 }

@@ -1,37 +1,68 @@
-//! fio job files: `[global]` and one job of reads, exactly as fio 3.x reads them.
+//! fio job files: `[global]` and sections of reads, exactly as fio 3.x reads them.
 //!
-//! What is implemented is recorded in [`Job`]; everything else is an error that names the file, the
+//! What is implemented is recorded in [`Job`], one for each section; everything else is an error that names the file, the
 //! line and the option, because a benchmark that ignores an option measures something else than
 //! its reader believes. A job file is untrusted input: its size is bounded, and nothing in it is
 //! executed, expanded or allocated for.
 
+mod block_sizes;
+mod engine_line;
+mod error;
 mod lines;
 mod options;
 mod value;
 
 use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use block_sizes::BlockSizes;
+pub(crate) use engine_line::EngineSettings;
+pub(crate) use error::{JobError, JobErrorKind};
 
 /// A job file larger than this is not a job file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// More sections than anybody reads the rows of.
+const SECTIONS_MAX: usize = 256;
 
-/// What a job file asks for, with fio's defaults where it says nothing.
+/// The sections of a job file, in its order; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobFile {
+    pub(crate) jobs: Vec<Job>,
+    /// From the comment that is for the engine.
+    pub(crate) engine: EngineSettings,
+}
+
+/// What one section asks for, with what it inherits and fio's defaults where nothing is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
     /// The job section's name.
     pub(crate) name: String,
     pub(crate) rw: Rw,
+    /// The line of `rw=rw` or `rw=randrw`, which write unless `rwmixread=100`.
+    mixed_line: Option<usize>,
+    /// `rwmixread=100`.
+    only_reads: bool,
     /// Bytes of one read: a multiple of 512, as direct I/O needs.
-    pub(crate) block_bytes: u64,
+    block_bytes: u64,
+    /// Where given, `block_bytes` means nothing, wherever it stands.
+    bsrange: Option<BlockSizes>,
+    bssplit: Option<BlockSizes>,
+    /// Share of random reads in percent; only with `rw=randread`.
+    pub(crate) percentage_random: Option<u32>,
     /// Reads in flight of each of the `numjobs`.
     pub(crate) iodepth: u32,
     pub(crate) numjobs: u32,
-    /// The part of the file that is read; `None`: all of it.
+    /// The part of all files together that is read, each giving the same share; `None`: all of them.
     pub(crate) size: Option<u64>,
-    pub(crate) filename: Option<PathBuf>,
+    /// Empty where the job names none. Shared, so that inheriting a long list costs nothing.
+    pub(crate) filenames: Arc<[PathBuf]>,
+    nrfiles: Option<u32>,
+    /// `file_service_type=random`; fio's default reads the files in turn.
+    pub(crate) random_file: bool,
     /// `None` or the longest time the job runs; with `time_based` exactly the time it runs.
     pub(crate) runtime: Option<Duration>,
     pub(crate) time_based: bool,
@@ -60,7 +91,11 @@ pub(crate) struct Job {
     pub(crate) thinktime_by_issue: bool,
     /// fio runs its jobs as threads instead of processes.
     pub(crate) thread: bool,
+    /// Recorded: every section is a row of its own.
     pub(crate) group_reporting: bool,
+    pub(crate) new_group: bool,
+    /// Begins only after all earlier sections have ended.
+    pub(crate) stonewall: bool,
 }
 
 /// The order of reads.
@@ -79,62 +114,12 @@ impl Rw {
     }
 }
 
-/// Where a job file is wrong, and how.
-#[derive(Debug, thiserror::Error)]
-#[error("{}{}: {kind}", file.display(), line.map(|n| format!(":{n}")).unwrap_or_default())]
-pub(crate) struct JobError {
-    pub(crate) file: PathBuf,
-    /// Counted from one; `None` where the whole file is meant.
-    pub(crate) line: Option<usize>,
-    pub(crate) kind: JobErrorKind,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JobErrorKind {
-    #[error("{0}")]
-    Read(io::Error),
-    #[error("larger than 1 MiB: not a job file")]
-    TooLarge,
-    #[error("a line longer than {max} bytes", max = lines::LINE_BYTES_MAX)]
-    LineTooLong,
-    #[error("not UTF-8 text")]
-    NotText,
-    #[error("{0}")]
-    Malformed(&'static str),
-    #[error("option '{name}' is not implemented yet")]
-    OptionNotImplemented { name: String },
-    #[error("{name}={value} is not implemented yet: {implemented}")]
-    ValueNotImplemented {
-        name: String,
-        value: String,
-        implemented: &'static str,
-    },
-    #[error("{name}={value}: {expected}")]
-    BadValue {
-        name: String,
-        value: String,
-        expected: String,
-    },
-    #[error("option '{name}' needs a value")]
-    NoValue { name: String },
-    #[error("job section [{name}] is not implemented yet: a job file has one job")]
-    SecondJob { name: String },
-    #[error("no job section such as [randread]")]
-    NoJob,
-    #[error("time_based needs a runtime")]
-    NoRuntime,
-    #[error(
-        "thinktime after completed reads is not implemented yet: thinktime_blocks_type=issue is"
-    )]
-    ThinktimeByCompletion,
-}
-
-impl Job {
+impl JobFile {
     /// Reads and checks a job file.
     ///
     /// # Errors
     /// A file that cannot be read, is malformed, or asks for what is not implemented.
-    pub(crate) fn load(path: &Path) -> Result<Job, JobError> {
+    pub(crate) fn load(path: &Path) -> Result<JobFile, JobError> {
         let whole = |kind| JobError {
             file: path.to_owned(),
             line: None,
@@ -160,48 +145,82 @@ impl Job {
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(whole(JobErrorKind::TooLarge));
         }
-        Job::parse(path, &text)
+        JobFile::parse(path, &text)
     }
 
     /// Checks the text of a job file; `path` only names it in errors.
     ///
     /// # Errors
-    /// As [`Job::load`].
-    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Job, JobError> {
+    /// As [`JobFile::load`].
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<JobFile, JobError> {
         let at = |line, kind| JobError {
             file: path.to_owned(),
             line,
             kind,
         };
-        let mut job = Job::default();
-        let mut section = Section::None;
-        let mut job_line = None;
+        let mut sections = Sections::default();
         for item in lines::Lines::new(text) {
             let (line, item) = item.map_err(|(line, kind)| at(Some(line), kind))?;
-            let applied = match item {
-                lines::Line::Section(name) => section.enter(name),
-                lines::Line::Option { name, value } => section
-                    .check()
-                    .and_then(|()| options::apply(&mut job, name, value)),
-            };
-            applied.map_err(|kind| at(Some(line), kind))?;
-            if job_line.is_none()
-                && let Section::Job(name) = &section
-            {
-                job_line = Some(line);
-                job.name.clone_from(name);
+            match item {
+                lines::Line::Section(name) => sections.enter(name, line),
+                lines::Line::Engine(settings) => sections.engine(settings),
+                lines::Line::Option { name, value } => sections
+                    .current()
+                    .and_then(|job| options::apply(job, name, value, line)),
             }
+            .map_err(|kind| at(Some(line), kind))?;
         }
-        if job_line.is_none() {
-            return Err(at(None, JobErrorKind::NoJob));
+        sections.finish().map_err(|(line, kind)| at(line, kind))
+    }
+}
+
+impl Job {
+    /// The sizes of its reads.
+    pub(crate) fn sizes(&self) -> BlockSizes {
+        let mixed = self.bssplit.as_ref().or(self.bsrange.as_ref());
+        mixed.cloned().unwrap_or(BlockSizes::One(self.block_bytes))
+    }
+
+    /// What is read of each of so many files; `None`: all of it.
+    pub(crate) fn file_share(&self, files: usize) -> Option<u64> {
+        self.size.map(|size| size / files.max(1) as u64)
+    }
+
+    /// What only the whole section shows to be wrong, and the line to blame.
+    fn check(&self, section_line: usize) -> Result<(), (Option<usize>, JobErrorKind)> {
+        if let Some(line) = self.mixed_line.filter(|_| !self.only_reads) {
+            let kind = JobErrorKind::Writes {
+                name: "rw".into(),
+                value: match self.rw {
+                    Rw::Read => "rw".into(),
+                    Rw::RandRead => "randrw".into(),
+                },
+                instead: "rwmixread=100 makes it a mix of reads alone",
+            };
+            return Err((Some(line), kind));
         }
-        if job.time_based && job.runtime.is_none() {
-            return Err(at(job_line, JobErrorKind::NoRuntime));
+        let section = |kind| Err((Some(section_line), kind));
+        if self.bsrange.is_some() && self.bssplit.is_some() {
+            return section(JobErrorKind::Malformed("bsrange and bssplit in one job"));
         }
-        if job.thinktime.is_some() && !job.thinktime_by_issue {
-            return Err(at(job_line, JobErrorKind::ThinktimeByCompletion));
+        if self.percentage_random.is_some() && self.rw == Rw::Read {
+            return section(JobErrorKind::Malformed(
+                "percentage_random has no effect on rw=read: it makes a part of rw=randread sequential",
+            ));
         }
-        Ok(job)
+        let files = self.filenames.len().max(1);
+        if self.nrfiles.is_some_and(|n| n as usize != files) {
+            return section(JobErrorKind::Malformed(
+                "nrfiles that is not the number of names in filename is not implemented yet",
+            ));
+        }
+        if self.time_based && self.runtime.is_none() {
+            return section(JobErrorKind::NoRuntime);
+        }
+        if self.thinktime.is_some() && !self.thinktime_by_issue {
+            return section(JobErrorKind::ThinktimeByCompletion);
+        }
+        Ok(())
     }
 }
 
@@ -210,11 +229,18 @@ impl Default for Job {
         Job {
             name: String::new(),
             rw: Rw::Read,
+            mixed_line: None,
+            only_reads: false,
             block_bytes: 4096,
+            bsrange: None,
+            bssplit: None,
+            percentage_random: None,
             iodepth: 1,
             numjobs: 1,
             size: None,
-            filename: None,
+            filenames: Arc::new([]),
+            nrfiles: None,
+            random_file: false,
             runtime: None,
             time_based: false,
             direct: None,
@@ -235,44 +261,91 @@ impl Default for Job {
             thinktime_by_issue: false,
             thread: false,
             group_reporting: false,
+            new_group: false,
+            stonewall: false,
         }
     }
+}
+
+/// What the lines so far have said.
+#[derive(Default)]
+struct Sections {
+    global: Job,
+    jobs: Vec<(usize, Job)>,
+    inside: Inside,
+    /// The line of a `[global]` that no job follows yet.
+    global_line: usize,
+    engine: Option<EngineSettings>,
 }
 
 /// The section that the current line belongs to.
-enum Section {
+#[derive(Default, PartialEq, Eq)]
+enum Inside {
+    #[default]
     None,
     Global,
-    Job(String),
+    Job,
 }
 
-impl Section {
-    fn enter(&mut self, name: &str) -> Result<(), JobErrorKind> {
-        *self = match (&self, name) {
-            (Section::None | Section::Global, "global") => Section::Global,
-            (Section::None | Section::Global, _) => Section::Job(name.to_owned()),
-            // fio applies it to later jobs only; there are none, so it would be ignored.
-            (Section::Job(_), "global") => {
-                return Err(JobErrorKind::Malformed(
-                    "[global] after the job has no effect",
-                ));
-            }
-            (Section::Job(_), _) => {
-                return Err(JobErrorKind::SecondJob {
-                    name: name.to_owned(),
-                });
-            }
+impl Sections {
+    fn enter(&mut self, name: &str, line: usize) -> Result<(), JobErrorKind> {
+        // fio looks at the first letters only: [globals] is [global].
+        if name.starts_with("global") {
+            self.inside = Inside::Global;
+            self.global_line = line;
+            return Ok(());
+        }
+        if self.jobs.len() == SECTIONS_MAX {
+            return Err(JobErrorKind::TooManySections);
+        }
+        let job = Job {
+            name: name.to_owned(),
+            ..self.global.clone()
         };
+        self.jobs.push((line, job));
+        self.inside = Inside::Job;
         Ok(())
     }
 
-    fn check(&self) -> Result<(), JobErrorKind> {
-        match self {
-            Section::None => Err(JobErrorKind::Malformed(
-                "an option before the first [global] or [job]",
+    fn engine(&mut self, text: &str) -> Result<(), JobErrorKind> {
+        let settings = EngineSettings::parse(text)?;
+        match self.engine.replace(settings) {
+            None => Ok(()),
+            Some(_) => Err(JobErrorKind::Malformed(
+                "a second comment with settings of the engine",
             )),
-            _ => Ok(()),
         }
+    }
+
+    fn current(&mut self) -> Result<&mut Job, JobErrorKind> {
+        let job = match self.inside {
+            Inside::None => None,
+            Inside::Global => Some(&mut self.global),
+            Inside::Job => self.jobs.last_mut().map(|(_, job)| job),
+        };
+        job.ok_or(JobErrorKind::Malformed(
+            "an option before the first [global] or [job]",
+        ))
+    }
+
+    fn finish(self) -> Result<JobFile, (Option<usize>, JobErrorKind)> {
+        if self.jobs.is_empty() {
+            return Err((None, JobErrorKind::NoJob));
+        }
+        // fio applies it to later jobs only; there are none, so it would be ignored.
+        if self.inside == Inside::Global {
+            return Err((
+                Some(self.global_line),
+                JobErrorKind::Malformed("[global] after the last job has no effect"),
+            ));
+        }
+        for (line, job) in &self.jobs {
+            job.check(*line)?;
+        }
+        Ok(JobFile {
+            jobs: self.jobs.into_iter().map(|(_, job)| job).collect(),
+            engine: self.engine.unwrap_or_default(),
+        })
     }
 }
 

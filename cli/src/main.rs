@@ -14,6 +14,7 @@ mod direct;
 mod doctor;
 mod engine_run;
 mod error;
+mod fio_job;
 mod interrupt;
 mod job;
 mod made_file;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::FioJob(args) => fio_job::run(args),
         Command::Gguf { action } => model::run(Format::Gguf, action),
         Command::Safetensors { action } => model::run(Format::Safetensors, action),
         Command::DemoWorker(args) => demo::worker::run(args),

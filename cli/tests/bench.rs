@@ -49,6 +49,7 @@ fn every_engine_is_a_row_or_has_a_reason() {
     for row in report["rows"].as_array().expect("rows") {
         for key in [
             "engine",
+            "job",
             "rw",
             "bs",
             "iodepth",
@@ -98,6 +99,178 @@ fn every_engine_is_a_row_or_has_a_reason() {
         .flatten()
         .collect();
     assert_eq!(left.len(), 1, "only the job is left: {left:?}");
+}
+
+const SECTIONS: &str = "[global]\nbs=4k\nsize=16m\nfilename=data\nruntime=60ms\ntime_based\n\
+    [lone]\nrw=randread\n[large]\nrw=randread\nbs=64k\niodepth=8\nrate_iops=100\n\
+    [mixed]\nstonewall\nrw=randread\nbssplit=4k/50:16k\niodepth=4\n\
+    [array]\nrw=read\nbsrange=8k-16k\nfilename=data:more\nnumjobs=2\niodepth=4\n";
+
+#[test]
+fn every_section_is_a_row_of_every_engine() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = report(&bench(dir.path(), SECTIONS, &["--rounds", "1", "--json"]));
+    let omitted = names(&report["omitted"]);
+    for engine in &omitted {
+        println!("SKIPPED: {engine}");
+    }
+    let rows = report["rows"].as_array().expect("rows");
+    for engine in [
+        "ringfield",
+        "fio",
+        "fio-hugepages",
+        "fio-aa",
+        "mmap",
+        "pread",
+    ] {
+        let of: Vec<&Value> = rows.iter().filter(|row| row["engine"] == engine).collect();
+        if omitted.contains(&engine) {
+            continue;
+        }
+        let jobs: Vec<_> = of.iter().filter_map(|row| row["job"].as_str()).collect();
+        assert_eq!(jobs, ["lone", "large", "mixed", "array"], "{engine}");
+        for (row, (bs, bs_max)) in of
+            .iter()
+            .zip([(4, 4), (64, 64), (4, 16), (8, 16)].map(|(a, b)| (a << 10, b << 10)))
+        {
+            assert_eq!(
+                (row["bs"].as_u64(), row["bs_max"].as_u64()),
+                (Some(bs), Some(bs_max))
+            );
+            let number = |key: &str| row[key].as_f64().expect("a number");
+            let mean = number("bw_bytes") / number("iops");
+            assert!(
+                (bs as f64 * 0.999..bs_max as f64 * 1.001).contains(&mean),
+                "{mean} {row}"
+            );
+        }
+        let rate = of[1]["iops"].as_f64().expect("a number");
+        assert!(rate < 250.0, "{engine} at {rate}");
+    }
+    assert_eq!(report["file"], "data:more");
+    let left = fs::read_dir(dir.path()).expect("a directory").count();
+    assert_eq!(left, 1, "only the job is left");
+}
+
+#[test]
+fn no_engine_reads_faster_than_the_rate() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for depth in [1, 4] {
+        let job = format!(
+            "[j]\nrw=randread\nbs=4k\nsize=8m\nruntime=200ms\ntime_based\nrate_iops=50\niodepth={depth}\n"
+        );
+        let report = report(&bench(dir.path(), &job, &["--rounds", "1", "--json"]));
+        for row in report["rows"].as_array().expect("rows") {
+            let rate = row["iops"].as_f64().expect("a number");
+            assert!((25.0..51.0).contains(&rate), "{rate} in {row}");
+        }
+    }
+}
+
+#[test]
+fn sections_run_together_unless_a_stonewall_parts_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let job = |wall: &str| {
+        format!(
+            "[global]\nrw=randread\nsize=8m\nruntime=400ms\ntime_based\nfilename=data\n\
+             [a]\n[b]\n{wall}[c]\n{wall}"
+        )
+    };
+    for peer in ["pread", "fio"] {
+        let arguments = ["--rounds", "1", "--json", "--compare", peer];
+        let seconds = |wall| {
+            let begin = std::time::Instant::now();
+            let report = report(&bench(dir.path(), &job(wall), &arguments));
+            for engine in names(&report["omitted"]) {
+                println!("SKIPPED: {engine}");
+            }
+            (
+                begin.elapsed().as_secs_f64(),
+                report["rows"].as_array().map(Vec::len),
+            )
+        };
+        let (together, rows) = seconds("");
+        let (apart, rows_apart) = seconds("stonewall\n");
+        assert_eq!(rows, rows_apart);
+        assert!(apart > together + 0.8, "{peer}: {together} s, {apart} s");
+    }
+}
+
+#[test]
+fn a_depth_sweep_is_drawn_and_what_is_none_is_refused_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sweep = "[global]\nrw=randread\nsize=8m\nruntime=50ms\ntime_based\nstonewall\nfilename=data\n\
+        [one]\n[four]\niodepth=4\n";
+    let arguments = ["--rounds", "1", "--compare", "pread", "--plot", "p.svg"];
+    let output = bench(dir.path(), sweep, &arguments);
+    assert!(output.status.success(), "{output:?}");
+    let svg = fs::read_to_string(dir.path().join("p.svg")).expect("a picture");
+    assert!(svg.starts_with("<svg ") && svg.contains(">ringfield</text>"));
+    let refused = bench(dir.path(), JOB, &arguments);
+    assert_eq!(
+        String::from_utf8_lossy(&refused.stderr),
+        "ringfield: --plot p.svg: needs sections of at least two depths, the job has one section\n"
+    );
+}
+
+#[test]
+fn a_printed_fio_job_runs_in_fio_and_gives_the_engine_its_settings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("data"), vec![7; 8 << 20]).expect("written");
+    let settings = [
+        "fio-job",
+        "--queue-depth",
+        "12",
+        "--page-size",
+        "8KiB",
+        "--budget",
+        "24MiB",
+        "--block-size",
+        "16KiB",
+        "--runtime",
+        "0.1",
+        "--file",
+        "data",
+        "--backend",
+        "pread",
+    ];
+    let printed = Command::cargo_bin("ringfield")
+        .expect("the binary is built")
+        .args(settings)
+        .output()
+        .expect("it runs");
+    assert!(printed.status.success(), "{printed:?}");
+    let job = String::from_utf8(printed.stdout).expect("text");
+    let of_job = |more: &[&str]| {
+        let arguments = [&["--rounds", "1", "--compare", "mmap", "--json"], more].concat();
+        let report = report(&bench(dir.path(), &job, &arguments));
+        let row = report["rows"][0].clone();
+        assert_eq!(
+            (row["bs"].as_u64(), row["iodepth"].as_u64()),
+            (Some(16384), Some(12))
+        );
+        (row["backend"].clone(), row["flags"].to_string())
+    };
+    let (backend, flags) = of_job(&[]);
+    assert_eq!(backend, "pread");
+    assert!(
+        flags.contains("pages of 8 KiB") && flags.contains("budget 24 MiB"),
+        "{flags}"
+    );
+    let (_, flags) = of_job(&["--page-size", "16KiB"]);
+    assert!(
+        flags.contains("pages of 16 KiB") && flags.contains("budget 24 MiB"),
+        "{flags}"
+    );
+
+    let fio = std::process::Command::new("fio")
+        .current_dir(dir.path())
+        .args(["--readonly", "job.fio"])
+        .output();
+    match fio {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(e) => println!("SKIPPED: fio: {e}"),
+    }
 }
 
 #[test]
@@ -191,5 +364,14 @@ fn our_own_profiles_are_understood() {
             "{}: {line}",
             profile.display()
         );
+        let fio = std::process::Command::new("fio")
+            .current_dir(dir.path())
+            .args(["--readonly", "--parse-only"])
+            .arg(&profile)
+            .output();
+        match fio {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(e) => println!("SKIPPED: fio: {e}"),
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::load::Load;
 use super::round::{LatUs, Round};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
+use crate::job::BlockSizes;
 use crate::os;
 
 const HUGE_BYTES: u64 = 2 << 20;
@@ -41,19 +42,15 @@ pub(crate) fn version() -> std::result::Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
-    let memory = if load.iomem.as_deref() == Some("mmaphuge") {
-        Memory::Huge
-    } else {
-        memory
-    };
+/// All sections in one fio, which starts them together.
+pub(crate) fn round(loads: &[Load], memory: Memory) -> Result<Vec<Round>> {
     // Only for the time of this run, so that no other engine is helped by it.
-    let _huge = match memory {
-        Memory::Default => None,
-        Memory::Huge => Some(reserve(load).map_err(Error::Message)?),
+    let _huge = match loads.iter().any(|load| memory.of(load) == Memory::Huge) {
+        false => None,
+        true => Some(reserve(loads).map_err(Error::Message)?),
     };
     let mut child = Command::new("fio")
-        .args(arguments(load, memory))
+        .args(arguments(loads, memory))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -70,16 +67,18 @@ pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
         .stdout
         .find("{\n")
         .map_or("", |start| &finished.stdout[start..]);
-    let parsed = serde_json::from_str::<Value>(report).ok();
-    let job = parsed.as_ref().and_then(|report| report["jobs"].get(0));
-    let failed = !finished.status.success() || job.is_none_or(|job| job["error"] != 0);
-    match job.and_then(|job| parse(load, job)).filter(|_| !failed) {
-        Some(round) => Ok(Round {
-            flags: flags(load, memory),
-            fixed_buffer_share: Some(if load.fixedbufs { 1.0 } else { 0.0 }),
-            iowq_threads: finished.iowq_threads,
-            ..round
-        }),
+    let report = serde_json::from_str::<Value>(report).unwrap_or_default();
+    match parse(&report, loads.len()).filter(|_| finished.status.success()) {
+        Some(rounds) => Ok(rounds
+            .into_iter()
+            .zip(loads)
+            .map(|(round, load)| Round {
+                flags: flags(load, memory.of(load)),
+                fixed_buffer_share: Some(if load.fixedbufs { 1.0 } else { 0.0 }),
+                iowq_threads: finished.iowq_threads,
+                ..round
+            })
+            .collect()),
         None => Err(Error::message(format!(
             "fio failed: {}",
             finished.complaint()
@@ -87,15 +86,28 @@ pub(crate) fn round(load: &Load, memory: Memory) -> Result<Round> {
     }
 }
 
+impl Memory {
+    /// The job's own wish for huge pages comes first.
+    fn of(self, load: &Load) -> Memory {
+        match load.iomem.as_deref() {
+            Some("mmaphuge") => Memory::Huge,
+            _ => self,
+        }
+    }
+}
+
 /// Reserves the huge pages that fio's buffers need.
 ///
 /// # Errors
 /// Why they cannot be had.
-pub(crate) fn reserve(load: &Load) -> std::result::Result<Reservation, String> {
-    // Each job adds a page to align its buffers in, rounds up, and does both again.
-    let depth = u64::from(ring_depth(load));
-    let job_bytes = (load.block_bytes * depth + 4095).next_multiple_of(HUGE_BYTES) + HUGE_BYTES;
-    Reservation::new(job_bytes * u64::from(load.numjobs))
+pub(crate) fn reserve(loads: &[Load]) -> std::result::Result<Reservation, String> {
+    let bytes = loads.iter().map(|load| {
+        // Each job adds a page to align its buffers in, rounds up, and does both again.
+        let depth = u64::from(ring_depth(load));
+        let job_bytes = (load.sizes.max() * depth + 4095).next_multiple_of(HUGE_BYTES) + HUGE_BYTES;
+        job_bytes * u64::from(load.numjobs)
+    });
+    Reservation::new(bytes.sum())
 }
 
 /// fio's io_uring engine takes a depth that is no power of two for the next one that is.
@@ -103,9 +115,8 @@ fn ring_depth(load: &Load) -> u32 {
     load.iodepth.next_power_of_two()
 }
 
-fn arguments(load: &Load, memory: Memory) -> Vec<String> {
+fn arguments(loads: &[Load], memory: Memory) -> Vec<String> {
     let mut arguments: Vec<String> = [
-        "--name=job",
         // Whatever happens, nothing is written, extended or made.
         "--readonly",
         "--allow_file_create=0",
@@ -119,13 +130,42 @@ fn arguments(load: &Load, memory: Memory) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
+    for (number, load) in loads.iter().enumerate() {
+        arguments.extend(section(number, load, memory.of(load)));
+    }
+    arguments
+}
+
+fn section(number: usize, load: &Load, memory: Memory) -> Vec<String> {
+    let mut arguments = Vec::new();
     let mut add = |name: &str, value: &dyn std::fmt::Display| {
         arguments.push(format!("--{name}={value}"));
     };
-    add("filename", &escape(&load.path));
+    add("name", &format_args!("job{number}"));
+    // A report of its own, over all of its jobs.
+    add("new_group", &1);
+    let files: Vec<String> = load.files.iter().map(|file| escape(&file.path)).collect();
+    add("filename", &files.join(":"));
+    if load.random_file {
+        add("file_service_type", &"random");
+    }
     add("rw", &load.rw.as_str());
-    add("bs", &load.block_bytes);
-    add("size", &load.region_bytes);
+    match &load.sizes {
+        BlockSizes::One(bytes) => add("bs", bytes),
+        BlockSizes::Range { min, max } => add("bsrange", &format_args!("{min}-{max}")),
+        BlockSizes::Split { text, .. } => add("bssplit", text),
+    }
+    if load.random_percent < 100 {
+        add("percentage_random", &load.random_percent);
+    }
+    // fio gives each file the same share; without a size each is read whole.
+    if load
+        .files
+        .windows(2)
+        .all(|pair| pair[0].bytes == pair[1].bytes)
+    {
+        add("size", &load.total_bytes());
+    }
     add("iodepth", &load.iodepth);
     add("numjobs", &load.numjobs);
     add("fixedbufs", &u8::from(load.fixedbufs));
@@ -137,7 +177,7 @@ fn arguments(load: &Load, memory: Memory) -> Vec<String> {
     add("norandommap", &u8::from(load.norandommap));
     add("randseed", &load.seed.max(1));
     if let Some(runtime) = load.runtime {
-        add("runtime", &format!("{}ms", runtime.as_millis().max(1)));
+        add("runtime", &format_args!("{}ms", runtime.as_millis().max(1)));
     }
     if load.time_based {
         add("time_based", &1);
@@ -146,7 +186,7 @@ fn arguments(load: &Load, memory: Memory) -> Vec<String> {
         add("rate_iops", &rate);
     }
     if let Some(burst) = load.burst {
-        add("thinktime", &format!("{}us", burst.pause.as_micros()));
+        add("thinktime", &format_args!("{}us", burst.pause.as_micros()));
         add("thinktime_blocks", &burst.reads);
         add("thinktime_blocks_type", &"issue");
     }
@@ -257,23 +297,43 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Strin
     })
 }
 
-fn parse(load: &Load, job: &Value) -> Option<Round> {
+/// One round for each section; `None` where one of them is missing, failed or read nothing.
+fn parse(report: &Value, sections: usize) -> Option<Vec<Round>> {
+    let jobs = report["jobs"].as_array()?;
+    let mut rounds: Vec<Round> = jobs.iter().map(parse_section).collect::<Option<_>>()?;
+    // Per section fio knows the time of its processes; other engines only know that of all.
+    let (cpu_us, reads) = jobs
+        .iter()
+        .filter_map(cpu_us_and_reads)
+        .fold((0.0, 0.0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    for round in &mut rounds {
+        round.cpu_us_per_io = cpu_us / f64::max(reads, 1.0);
+    }
+    (rounds.len() == sections).then_some(rounds)
+}
+
+fn cpu_us_and_reads(job: &Value) -> Option<(f64, f64)> {
+    // Percent of the summed running time of all jobs, which `job_runtime` is (in milliseconds).
+    let percent = job["usr_cpu"].as_f64()? + job["sys_cpu"].as_f64()?;
+    let cpu_us = percent / 100.0 * job["job_runtime"].as_f64()? * 1000.0;
+    Some((cpu_us, job["read"]["total_ios"].as_f64()?))
+}
+
+fn parse_section(job: &Value) -> Option<Round> {
     let read = &job["read"];
     let reads = read["total_ios"].as_f64().filter(|&reads| reads > 0.0)?;
     let percentiles = &read["lat_ns"]["percentile"];
     let us = |key: &str| percentiles[key].as_f64().map(|ns| ns / 1000.0);
-    // Percent of the summed running time of all jobs, which `job_runtime` is (in milliseconds).
-    let cpu_percent = job["usr_cpu"].as_f64()? + job["sys_cpu"].as_f64()?;
     let iops = read["iops"].as_f64()?;
+    (job["error"] == 0).then_some(())?;
     Some(Round {
         iops,
-        bw_bytes: iops * load.block_bytes as f64,
+        bw_bytes: iops * read["io_bytes"].as_f64()? / reads,
         lat_us: LatUs {
             p50: us("50.000000")?,
             p99: us("99.000000")?,
             p999: us("99.900000")?,
         },
-        cpu_us_per_io: cpu_percent / 100.0 * job["job_runtime"].as_f64()? * 1000.0 / reads,
         backend: "io_uring".into(),
         ..Round::default()
     })
@@ -282,17 +342,24 @@ fn parse(load: &Load, job: &Value) -> Option<Round> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Job;
+    use crate::bench::load::tests::load;
 
-    fn load() -> Load {
+    fn one() -> Load {
         let job = "[j]\nrw=randread\niodepth=32\nruntime=1500ms\ntime_based";
-        let job = Job::parse(Path::new("t.fio"), job.as_bytes()).expect("a good job");
-        Load::new(&job, "/d/a:b".into(), 1 << 20).expect("fits")
+        let mut load = load(job, &[1 << 20]).expect("fits");
+        load.files[0].path = "/d/a:b".into();
+        load
+    }
+
+    fn mixed() -> Load {
+        let job = "[j]\nrw=randread\nbssplit=4k/60:64k\npercentage_random=30\nnumjobs=2\n\
+            file_service_type=random\nsize=1m";
+        load(job, &[1 << 20, 1 << 20]).expect("fits")
     }
 
     #[test]
     fn fio_may_only_read_and_is_batched_both_ways() {
-        let arguments = arguments(&load(), Memory::Huge);
+        let arguments = arguments(&[one()], Memory::Huge);
         for expected in [
             "--readonly",
             "--allow_file_create=0",
@@ -315,16 +382,52 @@ mod tests {
     }
 
     #[test]
-    fn a_report_becomes_a_round() {
-        let job = serde_json::json!({
+    fn sections_are_jobs_of_one_fio_each_in_a_group_of_its_own() {
+        let arguments = arguments(&[one(), mixed()], Memory::Default);
+        let place = |of: &str| arguments.iter().position(|a| a == of);
+        let second = place("--name=job1").expect("a second job");
+        assert!(place("--name=job0").is_some_and(|first| first < second));
+        let groups = arguments.iter().filter(|a| *a == "--new_group=1").count();
+        assert_eq!(groups, 2);
+        for expected in [
+            "--filename=f0:f1",
+            "--file_service_type=random",
+            "--bssplit=4k/60:64k",
+            "--percentage_random=30",
+            "--size=1048576",
+            "--numjobs=2",
+        ] {
+            assert!(
+                arguments[second..].iter().any(|a| a == expected),
+                "{expected}"
+            );
+        }
+    }
+
+    fn job(reads: u32, bytes: u64) -> Value {
+        serde_json::json!({
             "error": 0, "usr_cpu": 10.0, "sys_cpu": 40.0, "job_runtime": 2000,
-            "read": {"total_ios": 100_000, "iops": 50_000.0, "lat_ns": {"percentile":
-                {"50.000000": 400_000, "99.000000": 600_000, "99.900000": 5_000_000}}}
-        });
-        let round = parse(&load(), &job).expect("complete");
-        assert_eq!(round.bw_bytes, 50_000.0 * 4096.0);
-        assert_eq!(round.cpu_us_per_io, 10.0);
-        assert_eq!((round.lat_us.p50, round.lat_us.p999), (400.0, 5000.0));
-        assert!(parse(&load(), &serde_json::json!({"read": {"total_ios": 0}})).is_none());
+            "read": {"total_ios": reads, "iops": reads / 2, "io_bytes": bytes, "lat_ns":
+                {"percentile": {"50.000000": 400_000, "99.000000": 600_000, "99.900000": 5_000_000}}}
+        })
+    }
+
+    #[test]
+    fn a_report_becomes_a_round_of_each_section() {
+        let report = serde_json::json!({"jobs": [job(100_000, 4096 * 100_000), job(300_000, 1)]});
+        let rounds = parse(&report, 2).expect("complete");
+        assert_eq!(rounds[0].bw_bytes, 50_000.0 * 4096.0);
+        // Two seconds of processor time for 400 000 reads.
+        assert_eq!(
+            (rounds[0].cpu_us_per_io, rounds[1].cpu_us_per_io),
+            (5.0, 5.0)
+        );
+        assert_eq!(
+            (rounds[0].lat_us.p50, rounds[0].lat_us.p999),
+            (400.0, 5000.0)
+        );
+        assert!(parse(&report, 3).is_none());
+        let nothing = serde_json::json!({"jobs": [{"error": 0, "read": {"total_ios": 0}}]});
+        assert!(parse(&nothing, 1).is_none());
     }
 }

@@ -1,24 +1,34 @@
-//! A job made concrete: one file, one region of it, one depth, for every engine alike.
+//! A section made concrete: its files, the region of each, one depth, for every engine alike.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::job::{Job, Rw};
+use crate::job::{BlockSizes, Job, Rw};
 use crate::size::Size;
 
-/// What every engine of a round does.
+/// Room for the maps of blocks already read; fio keeps the same maps.
+const MAP_BYTES_MAX: u64 = 256 << 20;
+
+/// What every engine of a round does for one section.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
-    pub(crate) path: PathBuf,
+    /// The section's name.
+    pub(crate) name: String,
+    /// Never empty.
+    pub(crate) files: Vec<Region>,
     pub(crate) rw: Rw,
-    pub(crate) block_bytes: u64,
-    /// The part of the file that is read: whole blocks from its start.
-    pub(crate) region_bytes: u64,
+    pub(crate) sizes: BlockSizes,
+    /// Share of random reads, in percent, the others following on the read before them.
+    pub(crate) random_percent: u32,
+    /// The next file is drawn, instead of each in its turn.
+    pub(crate) random_file: bool,
     /// Reads in flight of each host thread.
     pub(crate) iodepth: u32,
     /// Host threads.
     pub(crate) numjobs: u32,
+    /// Host threads of the sections before, so that each thread has an order of its own.
+    pub(crate) first_thread: u32,
     /// Reads staged before they are handed over together.
     pub(crate) batch_submit: u32,
     /// Completions waited for together, at least and at most.
@@ -39,6 +49,13 @@ pub(crate) struct Load {
     pub(crate) iomem: Option<String>,
 }
 
+/// The part of a file that is read: whole blocks from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
 /// fio's `thinktime` after `thinktime_blocks` issued reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Burst {
@@ -47,49 +64,35 @@ pub(crate) struct Burst {
 }
 
 impl Load {
-    /// Fits a job to a file of `file_bytes`.
+    /// Fits a job to files, each given with its length in bytes.
     ///
     /// # Errors
-    /// A file that is smaller than the job's size or than one block, and a buffered job.
-    pub(crate) fn new(job: &Job, path: PathBuf, file_bytes: u64) -> Result<Load> {
+    /// A file that is smaller than its part of the job's size or than one block, and a buffered job.
+    pub(crate) fn new(job: &Job, files: &[(PathBuf, u64)]) -> Result<Load> {
         if job.direct == Some(false) {
             return Err(Error::message(format!(
                 "job [{}]: direct=0 is not implemented yet: every read is direct",
                 job.name
             )));
         }
-        if let Some(size) = job.size.filter(|&size| size > file_bytes) {
-            return Err(Error::message(format!(
-                "{} has {}, job [{}] reads {}",
-                path.display(),
-                Size(file_bytes),
-                job.name,
-                Size(size)
-            )));
-        }
-        let region_bytes = job.size.unwrap_or(file_bytes) / job.block_bytes * job.block_bytes;
-        if region_bytes == 0 {
-            return Err(Error::message(format!(
-                "{} is smaller than one block of {}",
-                path.display(),
-                Size(job.block_bytes)
-            )));
-        }
+        let sizes = job.sizes();
+        let files = regions(job, &sizes, files)?;
         let depth = job.iodepth;
-        // Batches of 16, or half the queue, handed over together and taken back as they come: of
-        // the settings tried on an NVMe disk the fastest for fio, so the rival is at its best.
         let batch_submit = job
             .batch_submit
-            .unwrap_or((depth / 2).clamp(1, 16))
+            .unwrap_or_else(|| batch_submit(depth))
             .min(depth);
         let batch_complete_min = job.batch_complete_min.unwrap_or(1).min(depth);
-        Ok(Load {
-            path,
+        let load = Load {
+            name: job.name.clone(),
+            files,
             rw: job.rw,
-            block_bytes: job.block_bytes,
-            region_bytes,
+            sizes,
+            random_percent: job.percentage_random.unwrap_or(100),
+            random_file: job.random_file,
             iodepth: depth,
             numjobs: job.numjobs,
+            first_thread: 0,
             batch_submit,
             batch_complete_min,
             batch_complete_max: job
@@ -119,61 +122,105 @@ impl Load {
             fixedbufs: job.fixedbufs.unwrap_or(true),
             registerfiles: job.registerfiles.unwrap_or(true),
             iomem: job.iomem.clone(),
-        })
+        };
+        let map_bytes = load.map_bytes().saturating_mul(load.numjobs.into());
+        if !load.norandommap && map_bytes > MAP_BYTES_MAX {
+            return Err(Error::message(format!(
+                "job [{}]: remembering which blocks were read takes {}: use norandommap=1",
+                job.name,
+                Size(map_bytes)
+            )));
+        }
+        Ok(load)
     }
 
-    /// Blocks in the region.
-    pub(crate) fn blocks(&self) -> u64 {
-        self.region_bytes / self.block_bytes
+    /// Bytes of all regions: what a job without `time_based` reads.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Whether a host thread that has begun `reads` reads, `elapsed` after its start, begins another.
-    pub(crate) fn goes_on(&self, reads: u64, elapsed: Duration) -> bool {
-        let in_time = self.runtime.is_none_or(|runtime| elapsed < runtime);
-        in_time && (self.time_based || reads < self.blocks())
+    /// What one order of reads without repeats takes where blocks have several sizes.
+    pub(crate) fn map_bytes(&self) -> u64 {
+        if self.rw == Rw::RandRead && self.sizes.are_mixed() {
+            self.total_bytes() / self.sizes.min() / 8
+        } else {
+            0
+        }
     }
 
-    /// The pause that is due before the read number `index`, after every earlier one is complete.
-    pub(crate) fn pause_before(&self, index: u64) -> Option<Duration> {
-        let burst = self.burst?;
-        (index > 0 && index.is_multiple_of(burst.reads.into())).then_some(burst.pause)
-    }
-
-    /// When the read number `index` of a host thread may start, counted from the thread's start.
-    pub(crate) fn due(&self, index: u64) -> Duration {
-        self.rate_iops.map_or(Duration::ZERO, |rate| {
-            Duration::from_secs_f64(index as f64 / f64::from(rate.max(1)))
-        })
+    /// Whether one order of reads without repeats can be kept.
+    pub(crate) fn map_fits(&self) -> bool {
+        self.map_bytes() <= MAP_BYTES_MAX
     }
 }
 
+/// Batches of 16, or half the queue, handed over together and taken back as they come: of the
+/// settings tried on an NVMe disk the fastest for fio, so the rival is at its best.
+pub(crate) fn batch_submit(depth: u32) -> u32 {
+    (depth / 2).clamp(1, 16)
+}
+
+/// The part of each file that is read; `size` is that of all together, as in fio.
+fn regions(job: &Job, sizes: &BlockSizes, files: &[(PathBuf, u64)]) -> Result<Vec<Region>> {
+    let share = job.file_share(files.len());
+    let region = |(path, file_bytes): &(PathBuf, u64)| {
+        if let Some(share) = share.filter(|share| share > file_bytes) {
+            return Err(Error::message(format!(
+                "{} has {}, job [{}] reads {}",
+                path.display(),
+                Size(*file_bytes),
+                job.name,
+                Size(share)
+            )));
+        }
+        let block_bytes = sizes.min();
+        let bytes = share.unwrap_or(*file_bytes) / block_bytes * block_bytes;
+        if bytes < sizes.max() {
+            return Err(Error::message(format!(
+                "{} is smaller than one block of {}",
+                path.display(),
+                Size(sizes.max())
+            )));
+        }
+        Ok(Region {
+            path: path.clone(),
+            bytes,
+        })
+    };
+    files.iter().map(region).collect()
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::job::JobFile;
     use std::path::Path;
 
-    fn job(text: &str) -> Job {
-        Job::parse(Path::new("t.fio"), text.as_bytes()).expect("a good job")
+    /// The only section of a job file, on files of so many bytes.
+    pub(crate) fn load(text: &str, file_bytes: &[u64]) -> Result<Load> {
+        let file = JobFile::parse(Path::new("t.fio"), text.as_bytes())?;
+        let files: Vec<_> = file_bytes
+            .iter()
+            .enumerate()
+            .map(|(n, &bytes)| (PathBuf::from(format!("f{n}")), bytes))
+            .collect();
+        Load::new(&file.jobs[0], &files)
     }
 
     #[test]
     fn whole_blocks_of_the_smaller_of_file_and_size() {
-        let load = |text: &str, file| Load::new(&job(text), "f".into(), file);
-        assert_eq!(load("[j]\nbs=4k", 10_000).expect("fits").region_bytes, 8192);
-        assert_eq!(
-            load("[j]\nbs=4k\nsize=4k", 10_000).expect("fits").blocks(),
-            1
-        );
-        assert!(load("[j]\nbs=4k\nsize=12k", 10_000).is_err());
-        assert!(load("[j]\nbs=64k", 10_000).is_err());
-        assert!(load("[j]\ndirect=0", 10_000).is_err());
+        let bytes = |text: &str, file| load(text, &[file]).map(|load| load.total_bytes());
+        assert_eq!(bytes("[j]\nbs=4k", 10_000).expect("fits"), 8192);
+        assert_eq!(bytes("[j]\nbs=4k\nsize=4k", 10_000).expect("fits"), 4096);
+        assert!(bytes("[j]\nbs=4k\nsize=12k", 10_000).is_err());
+        assert!(bytes("[j]\nbs=64k", 10_000).is_err());
+        assert!(bytes("[j]\ndirect=0", 10_000).is_err());
     }
 
     #[test]
     fn batches_never_exceed_the_depth() {
         for depth in [1, 2, 4, 32, 128] {
-            let load = Load::new(&job(&format!("[j]\niodepth={depth}")), "f".into(), 1 << 20)
-                .expect("fits");
+            let load = load(&format!("[j]\niodepth={depth}"), &[1 << 20]).expect("fits");
             assert!(load.batch_submit >= 1 && load.batch_submit <= depth);
             assert_eq!(
                 (load.batch_complete_min, load.batch_complete_max),
@@ -181,29 +228,7 @@ mod tests {
             );
         }
         let burst = "[j]\niodepth=24\niodepth_batch_submit=24\niodepth_batch_complete_min=24";
-        let load = Load::new(&job(burst), "f".into(), 1 << 20).expect("fits");
+        let load = load(burst, &[1 << 20]).expect("fits");
         assert_eq!((load.batch_complete_min, load.batch_complete_max), (24, 24));
-    }
-
-    #[test]
-    fn a_burst_pauses_between_its_reads_and_the_next_ones() {
-        let job = job("[j]\nthinktime=7\nthinktime_blocks=24\nthinktime_blocks_type=issue");
-        let load = Load::new(&job, "f".into(), 1 << 20).expect("fits");
-        let pauses: Vec<u64> = (0..60)
-            .filter(|&i| load.pause_before(i).is_some())
-            .collect();
-        assert_eq!(pauses, [24, 48]);
-        assert_eq!(load.pause_before(24), Some(Duration::from_micros(7)));
-    }
-
-    #[test]
-    fn a_timed_job_runs_its_time_and_another_its_size() {
-        let timed = Load::new(&job("[j]\nruntime=2\ntime_based"), "f".into(), 8192).expect("fits");
-        assert!(timed.goes_on(1000, Duration::from_secs(1)));
-        assert!(!timed.goes_on(0, Duration::from_secs(2)));
-        let sized = Load::new(&job("[j]\nbs=4k\nrate_iops=10"), "f".into(), 8192).expect("fits");
-        assert!(sized.goes_on(1, Duration::from_secs(9)));
-        assert!(!sized.goes_on(2, Duration::ZERO));
-        assert_eq!(sized.due(5), Duration::from_millis(500));
     }
 }

@@ -4,12 +4,14 @@
 //! happens to hold would measure memory.
 
 use std::fs::File;
-use std::ops::Range;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::load::Load;
-use super::order::Order;
-use super::round::{Measured, Round};
+use super::load::{Load, Region};
+use super::order::{Order, Read};
+use super::reads::{Reads, in_time, wait_in_time};
+use super::round::{Measured, Round, Tally};
 use crate::cgroup;
 use crate::error::{Context, Result};
 use crate::interrupt;
@@ -17,82 +19,164 @@ use crate::job::Rw;
 use crate::os::{self, FileMap, MapAdvice};
 use crate::size::Size;
 
-pub(crate) fn round(load: &Load) -> Result<Round> {
-    let file = File::open(&load.path).at("cannot open", &load.path)?;
-    os::drop_cache(&file);
-    let map = FileMap::new(&file, load.region_bytes).at("cannot map", &load.path)?;
-    if load.rw == Rw::RandRead {
-        map.advise(0..load.region_bytes, MapAdvice::Random);
-    }
-    let ahead = reads_ahead(load);
-    let advice = match (load.rw, ahead) {
-        (_, Some(1)) => "MADV_RANDOM, MADV_WILLNEED of each read",
-        (_, Some(_)) => "MADV_WILLNEED of each burst",
-        (Rw::RandRead, None) => "MADV_RANDOM",
-        // The kernel's own read-ahead finds a sequential reader by itself.
-        (Rw::Read, None) => "MADV_NORMAL",
-    };
-    let order = Order::each_once(load);
-    let jobs = u64::from(load.numjobs);
+/// Reads announced together, at most.
+const AHEAD_MAX: u32 = 1024;
+
+pub(crate) fn round(loads: &[Load]) -> Result<Vec<Round>> {
+    let sections: Vec<Section> = loads.iter().map(Section::new).collect::<Result<_>>()?;
+    let threads: Vec<u32> = loads.iter().map(|load| load.numjobs).collect();
     let measured = Measured::run(
-        load.numjobs,
-        // The jobs share one order, each taking its turn: what one reads no other finds cached.
-        |job| Ok(move |index: u64| index * jobs + u64::from(job)),
-        |_, turn, latencies| {
-            let start = Instant::now();
-            for index in (0..).take_while(|&index| turn(index) < load.blocks()) {
-                if !load.goes_on(index, start.elapsed()) || interrupt::requested() {
-                    break;
-                }
-                super::wait_until_due(load, start, index);
-                if let Some(pause) = load.pause_before(index) {
-                    std::thread::sleep(pause);
-                }
-                let begin = Instant::now();
-                for index in announced(ahead, index) {
-                    let offset = order.offset(turn(index));
-                    map.advise(offset..offset + load.block_bytes, MapAdvice::WillNeed);
-                }
-                let offset = usize::try_from(order.offset(turn(index))).unwrap_or(0);
-                let end = offset + usize::try_from(load.block_bytes).unwrap_or(0);
-                // One byte of each page: the fault is what is measured, not a copy.
-                let touched = map.bytes()[offset..end].iter().step_by(4096).copied();
-                std::hint::black_box(touched.fold(0_u8, u8::wrapping_add));
-                latencies.record(begin.elapsed());
-            }
+        &threads,
+        |thread| Ok(sections.get(thread.section)),
+        |_, section, tally| {
+            section.into_iter().for_each(|section| section.read(tally));
             Ok(())
         },
     )?;
     interrupt::check()?;
-    let flags = vec![
-        advice.to_owned(),
-        "depth=1, each block once".to_owned(),
-        "cold page cache".to_owned(),
-        match cgroup::memory_limit() {
-            Some(bytes) => format!("memory limited to {}", Size(bytes)),
-            None => "not memory limited".to_owned(),
-        },
-    ];
-    Ok(Round {
-        backend: "mmap".into(),
-        flags,
-        ..measured.round(load, 0.0)
-    })
+    let rounds = measured.rounds(0.0).into_iter().zip(&sections);
+    Ok(rounds
+        .map(|(round, section)| Round {
+            backend: "mmap".into(),
+            flags: section.flags(loads),
+            ..round
+        })
+        .collect())
 }
 
-/// Reads to announce together, where announcing them beats faulting them in page by page.
-fn reads_ahead(load: &Load) -> Option<u64> {
-    match (load.burst, load.rw) {
-        (Some(burst), _) => Some(u64::from(burst.reads).min(load.blocks())),
-        (None, Rw::RandRead) if load.block_bytes >= 16 << 10 => Some(1),
-        (None, _) => None,
+struct Section<'a> {
+    load: &'a Load,
+    maps: Vec<FileMap>,
+    ahead: Option<u32>,
+    /// The jobs share one order, each taking what comes next: what one reads no other finds cached.
+    reads: Mutex<Reads<'a>>,
+}
+
+impl<'a> Section<'a> {
+    fn new(load: &'a Load) -> Result<Section<'a>> {
+        let map = |region: &Region| {
+            let file = File::open(&region.path).at("cannot open", &region.path)?;
+            os::drop_cache(&file);
+            let map = FileMap::new(&file, region.bytes).at("cannot map", &region.path)?;
+            if load.rw == Rw::RandRead {
+                map.advise(0..region.bytes, MapAdvice::Random);
+            }
+            Ok(map)
+        };
+        let order = Order::each_once(load);
+        Ok(Section {
+            load,
+            maps: load.files.iter().map(map).collect::<Result<_>>()?,
+            ahead: reads_ahead(load),
+            reads: Mutex::new(Reads::new(load, order, load.numjobs)),
+        })
+    }
+
+    fn read(&self, tally: &mut Tally) {
+        let start = Instant::now();
+        let mut group = Vec::new();
+        let mut begun = 0;
+        while let Some((due, pause)) = self.draw(start.elapsed(), begun, &mut group) {
+            if !wait_in_time(self.load, due, start) {
+                return;
+            }
+            pause.into_iter().for_each(thread::sleep);
+            let mut begin = Instant::now();
+            if self.ahead.is_some() {
+                group.iter().for_each(|read| self.announce(read));
+            }
+            for read in &group {
+                self.touch(read);
+                tally.record(begin.elapsed(), read.bytes);
+                begun += 1;
+                begin = Instant::now();
+                if interrupt::requested() || !in_time(self.load, start.elapsed()) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Draws the reads that are announced together, the first of a thread's reads being number
+    /// `begun`; says when they may start and which pause comes before.
+    fn draw(
+        &self,
+        elapsed: Duration,
+        begun: u64,
+        group: &mut Vec<Read>,
+    ) -> Option<(Duration, Option<Duration>)> {
+        group.clear();
+        // Reads left of the burst, and the pause before it where it is not the first.
+        let burst = self.load.burst.map(|burst| {
+            let done = begun % u64::from(burst.reads);
+            let pause = (done == 0 && begun > 0).then_some(burst.pause);
+            (u64::from(burst.reads) - done, pause)
+        });
+        let most = u64::from(self.ahead.unwrap_or(1));
+        let wanted = burst.map_or(most, |(left, _)| most.min(left));
+        let pause = burst.and_then(|(_, pause)| pause);
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reads.go_on(elapsed) || interrupt::requested() {
+            return None;
+        }
+        let due = reads.due();
+        group.extend((0..wanted).map_while(|_| reads.next()));
+        (!group.is_empty()).then_some((due, pause))
+    }
+
+    fn announce(&self, read: &Read) {
+        if let Some(map) = self.maps.get(read.file) {
+            map.advise(read.offset..read.offset + read.bytes, MapAdvice::WillNeed);
+        }
+    }
+
+    /// One byte of each page: the fault is what is measured, not a copy.
+    fn touch(&self, read: &Read) {
+        let range = usize::try_from(read.offset).ok();
+        let range = range.zip(usize::try_from(read.offset + read.bytes).ok());
+        let bytes = self.maps.get(read.file).map(FileMap::bytes);
+        let bytes = bytes
+            .zip(range)
+            .and_then(|(all, (from, to))| all.get(from..to));
+        let touched = bytes.unwrap_or_default().iter().step_by(4096).copied();
+        std::hint::black_box(touched.fold(0_u8, u8::wrapping_add));
+    }
+
+    fn flags(&self, loads: &[Load]) -> Vec<String> {
+        let advice = match (self.load.rw, self.ahead) {
+            (_, Some(1)) => "MADV_RANDOM, MADV_WILLNEED of each read",
+            (_, Some(_)) => "MADV_WILLNEED of each burst",
+            (Rw::RandRead, None) => "MADV_RANDOM",
+            // The kernel's own read-ahead finds a sequential reader by itself.
+            (Rw::Read, None) => "MADV_NORMAL",
+        };
+        let shared = loads.iter().filter(|load| !std::ptr::eq(*load, self.load));
+        let shared = shared
+            .flat_map(|load| &load.files)
+            .any(|file| self.load.files.iter().any(|ours| ours.path == file.path));
+        vec![
+            advice.to_owned(),
+            match self.load.random_percent {
+                100 => "depth=1, each block once".to_owned(),
+                _ => "depth=1, each random block once".to_owned(),
+            },
+            match shared {
+                false => "cold page cache".to_owned(),
+                true => "page cache cold at first, shared with other sections".to_owned(),
+            },
+            match cgroup::memory_limit() {
+                Some(bytes) => format!("memory limited to {}", Size(bytes)),
+                None => "not memory limited".to_owned(),
+            },
+        ]
     }
 }
 
-/// The reads to announce before read `index`: all of the group that it is the first of.
-fn announced(ahead: Option<u64>, index: u64) -> Range<u64> {
-    match ahead {
-        Some(ahead) if index.is_multiple_of(ahead) => index..index + ahead,
-        _ => 0..0,
+/// Reads to announce together, where announcing them beats faulting them in page by page.
+fn reads_ahead(load: &Load) -> Option<u32> {
+    match (load.burst, load.rw) {
+        (Some(burst), _) => Some(burst.reads.min(AHEAD_MAX)),
+        (None, Rw::RandRead) if load.sizes.max() >= 16 << 10 => Some(1),
+        (None, _) => None,
     }
 }

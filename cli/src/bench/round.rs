@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::load::Load;
 use crate::error::{Error, Result};
 use crate::os;
 
@@ -73,70 +72,120 @@ impl Latencies {
     }
 }
 
-/// What all threads of an engine did together.
-pub(crate) struct Measured {
-    pub(crate) latencies: Latencies,
+/// What host threads of one section read.
+pub(crate) struct Tally {
+    latencies: Latencies,
+    bytes: u64,
     elapsed: Duration,
+}
+
+impl Tally {
+    fn new() -> Result<Tally> {
+        Ok(Tally {
+            latencies: Latencies::new()?,
+            bytes: 0,
+            elapsed: Duration::ZERO,
+        })
+    }
+
+    pub(crate) fn record(&mut self, latency: Duration, bytes: u64) {
+        self.latencies.record(latency);
+        self.bytes += bytes;
+    }
+
+    /// Threads of a section run at the same time, so the longest counts.
+    fn add(&mut self, other: &Tally) -> Result<()> {
+        self.bytes += other.bytes;
+        self.elapsed = self.elapsed.max(other.elapsed);
+        self.latencies.add(&other.latencies)
+    }
+}
+
+/// A host thread: its section among those that run together, and its number in the section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HostThread {
+    pub(crate) section: usize,
+    pub(crate) number: u32,
+}
+
+/// What all threads of an engine did together, section by section.
+pub(crate) struct Measured {
+    sections: Vec<Tally>,
     cpu: Duration,
 }
 
 impl Measured {
-    /// Runs `threads` copies of `body`, each told its number, from a common start, and counts
-    /// their time, CPU and latencies. Whatever each needs is made by `prepare`, before the start.
+    /// Runs `body` on so many `threads` of each section from a common start, and counts their
+    /// time, CPU and latencies. Whatever each needs is made by `prepare`, before the start.
     ///
     /// # Errors
     /// The first error of any thread.
     pub(crate) fn run<P: Send>(
-        threads: u32,
-        prepare: impl Fn(u32) -> Result<P>,
-        body: impl Fn(u32, P, &mut Latencies) -> Result<()> + Sync,
+        threads: &[u32],
+        prepare: impl Fn(HostThread) -> Result<P>,
+        body: impl Fn(HostThread, P, &mut Tally) -> Result<()> + Sync,
     ) -> Result<Measured> {
-        let start_line = Barrier::new(threads as usize + 1);
-        let prepared: Vec<P> = (0..threads).map(prepare).collect::<Result<_>>()?;
+        let mut prepared = Vec::new();
+        for (section, &threads) in threads.iter().enumerate() {
+            for number in 0..threads {
+                let thread = HostThread { section, number };
+                prepared.push((thread, prepare(thread)?));
+            }
+        }
+        let start_line = Barrier::new(prepared.len() + 1);
+        let mut sections: Vec<Tally> = threads
+            .iter()
+            .map(|_| Tally::new())
+            .collect::<Result<_>>()?;
         thread::scope(|scope| {
-            let running: Vec<_> = (0..threads)
-                .zip(prepared)
-                .map(|(number, prepared)| {
+            let running: Vec<_> = prepared
+                .into_iter()
+                .map(|(host_thread, prepared)| {
                     let (start_line, body) = (&start_line, &body);
-                    scope.spawn(move || {
-                        let latencies = Latencies::new();
+                    let running = scope.spawn(move || {
+                        let tally = Tally::new();
                         start_line.wait();
-                        let mut latencies = latencies?;
-                        body(number, prepared, &mut latencies).map(|()| latencies)
-                    })
+                        let start = Instant::now();
+                        let mut tally = tally?;
+                        body(host_thread, prepared, &mut tally)?;
+                        tally.elapsed = start.elapsed();
+                        Ok::<_, Error>(tally)
+                    });
+                    (host_thread.section, running)
                 })
                 .collect();
             let cpu_before = os::cpu_time();
             start_line.wait();
-            let start = Instant::now();
-            let mut latencies = Latencies::new()?;
-            for thread in running {
+            for (section, thread) in running {
                 let of_thread = thread
                     .join()
-                    .map_err(|_| Error::message("a thread of the run died"))?;
-                latencies.add(&of_thread?)?;
+                    .map_err(|_| Error::message("a thread of the run died"))??;
+                if let Some(tally) = sections.get_mut(section) {
+                    tally.add(&of_thread)?;
+                }
             }
             let cpu = os::cpu_time().saturating_sub(cpu_before);
-            Ok(Measured {
-                latencies,
-                elapsed: start.elapsed(),
-                cpu,
-            })
+            Ok(Measured { sections, cpu })
         })
     }
 
-    /// The row of a round in which `hit_share` of the reads were served without the device.
-    pub(crate) fn round(&self, load: &Load, hit_share: f64) -> Round {
-        let reads = self.latencies.len() as f64 * (1.0 - hit_share);
-        let iops = reads / self.elapsed.as_secs_f64().max(1e-9);
-        Round {
-            iops,
-            bw_bytes: iops * load.block_bytes as f64,
-            lat_us: self.latencies.us(),
-            cpu_us_per_io: self.cpu.as_secs_f64() * 1e6 / reads.max(1.0),
-            hit_share,
-            ..Round::default()
-        }
+    /// The row of each section in a round in which `hit_share` of the reads were served without
+    /// the device. CPU time cannot be told apart by section: each row has that of all together.
+    pub(crate) fn rounds(&self, hit_share: f64) -> Vec<Round> {
+        let reads = |tally: &Tally| tally.latencies.len() as f64 * (1.0 - hit_share);
+        let all_reads: f64 = self.sections.iter().map(reads).sum();
+        let round = |tally: &Tally| {
+            let seconds = tally.elapsed.as_secs_f64().max(1e-9);
+            Round {
+                iops: reads(tally) / seconds,
+                bw_bytes: tally.bytes as f64 * (1.0 - hit_share) / seconds,
+                lat_us: tally.latencies.us(),
+                cpu_us_per_io: self.cpu.as_secs_f64() * 1e6 / all_reads.max(1.0),
+                hit_share,
+                ..Round::default()
+            }
+        };
+        self.sections.iter().map(round).collect()
     }
 }
 
@@ -145,28 +194,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latencies_of_all_threads_are_counted_and_an_error_of_one_is_told() {
+    fn each_section_has_the_reads_of_its_own_threads() {
         let measured = Measured::run(
-            3,
-            |n| Ok(n + 1),
-            |_, reads, latencies| {
-                (0..reads).for_each(|_| latencies.record(Duration::from_micros(50)));
+            &[3, 1],
+            |thread| Ok(thread.number + 1),
+            |thread, reads, tally| {
+                let us = 50 * (1 + thread.section as u64);
+                (0..reads).for_each(|_| tally.record(Duration::from_micros(us), 512));
                 Ok(())
             },
         )
         .expect("runs");
-        assert_eq!(measured.latencies.len(), 6);
-        let p50 = measured.latencies.us().p50;
-        assert!((49.9..50.2).contains(&p50), "{p50}");
+        let reads: Vec<_> = measured
+            .sections
+            .iter()
+            .map(|t| t.latencies.len())
+            .collect();
+        assert_eq!(reads, [6, 1]);
+        let rounds = measured.rounds(0.0);
+        for (round, us) in rounds.iter().zip([50.0, 100.0]) {
+            assert!((round.lat_us.p50 - us).abs() < 0.2, "{round:?}");
+            assert!((round.bw_bytes / round.iops - 512.0).abs() < 1e-6);
+        }
+        assert_eq!(rounds[0].cpu_us_per_io, rounds[1].cpu_us_per_io);
+    }
+
+    #[test]
+    fn an_error_of_one_thread_is_told() {
         let failed = Measured::run(
-            2,
+            &[1, 1],
             |_| Ok(()),
-            |n, (), _| {
-                if n == 1 {
-                    Err(Error::message("no disk"))
-                } else {
-                    Ok(())
-                }
+            |thread, (), _| match thread.section {
+                1 => Err(Error::message("no disk")),
+                _ => Ok(()),
             },
         );
         assert_eq!(

@@ -9,8 +9,14 @@ use super::round::{LatUs, Round};
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) engine: &'static str,
+    /// The section's name.
+    pub(crate) job: String,
     pub(crate) rw: &'static str,
+    /// The smallest block, and the largest.
     pub(crate) bs: u64,
+    pub(crate) bs_max: u64,
+    /// The sizes in words.
+    pub(crate) block_sizes: String,
     pub(crate) iodepth: u32,
     pub(crate) numjobs: u32,
     pub(crate) iops: f64,
@@ -100,8 +106,11 @@ impl Series<'_> {
         let last = self.rounds.last().cloned().unwrap_or_default();
         Row {
             engine: self.engine,
+            job: load.name.clone(),
             rw: load.rw.as_str(),
-            bs: load.block_bytes,
+            bs: load.sizes.min(),
+            bs_max: load.sizes.max(),
+            block_sizes: load.sizes.to_string(),
             iodepth: load.iodepth,
             numjobs: load.numjobs,
             iops: spreads.iops.median,
@@ -151,8 +160,7 @@ impl Series<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Job;
-    use std::path::Path;
+    use crate::bench::load::tests::load;
 
     fn rounds(iops: &[f64]) -> Vec<Round> {
         iops.iter()
@@ -165,8 +173,7 @@ mod tests {
 
     #[test]
     fn ratios_are_paired_within_a_round() {
-        let job = Job::parse(Path::new("t"), b"[j]").expect("a good job");
-        let load = Load::new(&job, "f".into(), 4096).expect("fits");
+        let load = load("[j]", &[4096]).expect("fits");
         let ours = rounds(&[100.0, 220.0, 330.0]);
         let fio = rounds(&[100.0, 200.0, 300.0]);
         let row = Series {

@@ -9,23 +9,30 @@ use crate::size::Size;
 
 pub(super) fn show(report: &Report) -> String {
     let mut text = String::new();
-    if let Some(row) = report.rows.first() {
-        // Writing to a `String` cannot fail.
+    let mut sections: Vec<&Row> = Vec::new();
+    for row in &report.rows {
+        let first = report.rows.first().map(|row| row.engine);
+        sections.extend((Some(row.engine) == first).then_some(row));
+    }
+    let several = sections.len() > 1;
+    // Writing to a `String` cannot fail.
+    if several {
+        let _ = writeln!(text, "{}: {}", report.job, rest_of_title(report));
+        for row in sections {
+            let _ = writeln!(text, "  {}: {}", row.job, what(row));
+        }
+        text.push('\n');
+    } else if let Some(row) = sections.first() {
         let _ = writeln!(
             text,
-            "{}: {} of {}, {} in flight, {} host thread{}, {} ({}); medians of {} rounds\n",
+            "{}: {}, {}\n",
             report.job,
-            row.rw,
-            Size(row.bs),
-            row.iodepth,
-            row.numjobs,
-            if row.numjobs == 1 { "" } else { "s" },
-            report.file,
-            Size(report.file_bytes),
-            report.rounds
+            what(row),
+            rest_of_title(report)
         );
     }
-    let head = [
+    let mut head = vec![
+        "job",
         "engine",
         "reads/s",
         "MB/s",
@@ -37,20 +44,109 @@ pub(super) fn show(report: &Report) -> String {
         "reads/s to fio",
         "to fio-hugepages",
     ];
-    let rows = report.rows.iter().map(cells).collect();
-    let _ = writeln!(text, "{}\n", console::table(&head, &[0], rows));
-    for row in &report.rows {
-        let _ = writeln!(text, "{:14} {}", row.engine, notes(row));
+    let mut rows: Vec<Vec<String>> = report.rows.iter().map(cells).collect();
+    let names: &[usize] = if several { &[0, 1] } else { &[0] };
+    if several {
+        // A section's name stands at its first row only.
+        let mut last = String::new();
+        for name in rows.iter_mut().filter_map(|row| row.first_mut()) {
+            match *name == last {
+                true => name.clear(),
+                false => last.clone_from(name),
+            }
+        }
+    } else {
+        head.remove(0);
+        rows.iter_mut().for_each(|row| drop(row.remove(0)));
+    }
+    let _ = writeln!(text, "{}\n", console::table(&head, names, rows));
+    for (engine, notes) in all_notes(report) {
+        let _ = writeln!(text, "{engine:14} {notes}");
     }
     for omitted in &report.omitted {
-        let _ = writeln!(text, "{:14} not run: {}", omitted.engine, omitted.why);
+        let jobs = omitted.jobs.as_ref().map(|jobs| format!(" in {jobs}"));
+        let _ = writeln!(
+            text,
+            "{:14} not run{}: {}",
+            omitted.engine,
+            jobs.unwrap_or_default(),
+            omitted.why
+        );
     }
     text.trim_end().to_owned()
+}
+
+/// What a picture of all rows shows.
+pub(super) fn sweep_title(report: &Report) -> String {
+    let what = report.rows.first().map_or(String::new(), |row| {
+        format!("{} of {}, ", row.rw, row.block_sizes)
+    });
+    // A name's last part: a picture has little room.
+    let names = report.file.split(':');
+    let names: Vec<&str> = names.filter_map(|path| path.rsplit('/').next()).collect();
+    format!(
+        "{what}{} ({}); medians of {}",
+        names.join(", "),
+        Size(report.file_bytes),
+        rounds(report)
+    )
+}
+
+fn rest_of_title(report: &Report) -> String {
+    format!(
+        "{} ({}); medians of {}",
+        report.file,
+        Size(report.file_bytes),
+        rounds(report)
+    )
+}
+
+fn rounds(report: &Report) -> String {
+    let s = if report.rounds == 1 { "" } else { "s" };
+    format!("{} round{s}", report.rounds)
+}
+
+fn what(row: &Row) -> String {
+    format!(
+        "{} of {}, {} in flight, {} host thread{}",
+        row.rw,
+        row.block_sizes,
+        row.iodepth,
+        row.numjobs,
+        if row.numjobs == 1 { "" } else { "s" }
+    )
+}
+
+/// The notes of each engine; where its sections differ, each with the sections it is about.
+fn all_notes(report: &Report) -> Vec<(&'static str, String)> {
+    let mut groups: Vec<(&'static str, String, Vec<&str>)> = Vec::new();
+    for row in &report.rows {
+        let notes = notes(row);
+        let known = groups
+            .iter_mut()
+            .find(|(engine, known, _)| (*engine, known) == (row.engine, &notes));
+        match known {
+            Some((_, _, jobs)) => jobs.push(&row.job),
+            None => groups.push((row.engine, notes, vec![&row.job])),
+        }
+    }
+    // Together by engine, in the order of the rows.
+    let place = |engine| report.rows.iter().position(|row| row.engine == engine);
+    groups.sort_by_key(|(engine, _, _)| place(*engine));
+    let alone = |engine| groups.iter().filter(|(of, _, _)| *of == engine).count() == 1;
+    groups
+        .iter()
+        .map(|(engine, notes, jobs)| match alone(*engine) {
+            true => (*engine, notes.clone()),
+            false => (*engine, format!("{}: {notes}", jobs.join(", "))),
+        })
+        .collect()
 }
 
 fn cells(row: &Row) -> Vec<String> {
     let ratio = |ratios: &Option<Ratios>| ratios.as_ref().map_or("-".into(), |r| interval(&r.iops));
     vec![
+        row.job.clone(),
         row.engine.to_owned(),
         grouped(row.iops),
         grouped(row.bw_bytes / 1e6),

@@ -1,6 +1,8 @@
-//! The lines of a job file: sections, options, comments and blank lines.
+//! The lines of a job file: sections, options, comments and blank lines. Of the comments only
+//! the one for the engine says something.
 
 use super::JobErrorKind;
+use super::engine_line::MARK;
 
 /// fio's own limit.
 pub(super) const LINE_BYTES_MAX: usize = 4096;
@@ -15,6 +17,8 @@ pub(super) enum Line<'a> {
         name: &'a str,
         value: Option<&'a str>,
     },
+    /// What follows the mark of a comment for the engine.
+    Engine(&'a str),
 }
 
 /// Every line that says something, with its number.
@@ -61,6 +65,10 @@ fn parse_line(raw: &[u8]) -> Result<Option<Line<'_>>, JobErrorKind> {
     let text = std::str::from_utf8(raw).map_err(|_| JobErrorKind::NotText)?;
     if text.contains('\0') {
         return Err(JobErrorKind::NotText);
+    }
+    let comment = text.trim_start().strip_prefix([';', '#']);
+    if let Some(settings) = comment.and_then(|text| text.trim_start().strip_prefix(MARK)) {
+        return Ok(Some(Line::Engine(settings)));
     }
     // fio ends a line at the first of these, wherever it stands.
     let text = text.split([';', '#']).next().unwrap_or_default().trim();

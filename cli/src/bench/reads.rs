@@ -1,0 +1,143 @@
+//! The reads that a host thread still has to make: what comes next, when, and when it is over.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::load::Load;
+use super::order::{Order, Read};
+
+/// An order of reads with the job's limits: its time, its bytes, its rate and its bursts.
+pub(crate) struct Reads<'a> {
+    load: &'a Load,
+    order: Order,
+    /// Host threads that draw from here together.
+    sharers: u32,
+    begun: u64,
+    begun_bytes: u64,
+    over: bool,
+}
+
+impl<'a> Reads<'a> {
+    pub(crate) fn new(load: &'a Load, order: Order, sharers: u32) -> Reads<'a> {
+        Reads {
+            load,
+            order,
+            sharers,
+            begun: 0,
+            begun_bytes: 0,
+            over: false,
+        }
+    }
+
+    /// Whether another read begins, `elapsed` after the start.
+    pub(crate) fn go_on(&self, elapsed: Duration) -> bool {
+        let bytes_left = self.load.time_based || self.begun_bytes < self.load.total_bytes();
+        in_time(self.load, elapsed) && bytes_left && !self.over
+    }
+
+    /// The next read; `None` when the files are used up.
+    pub(crate) fn next(&mut self) -> Option<Read> {
+        let read = self.order.next();
+        match read {
+            Some(read) => {
+                self.begun += 1;
+                self.begun_bytes += read.bytes;
+            }
+            None => self.over = true,
+        }
+        read
+    }
+
+    /// The pause that is due before the next read, after every earlier one is complete.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        let burst = self.load.burst?;
+        (self.begun > 0 && self.begun.is_multiple_of(burst.reads.into())).then_some(burst.pause)
+    }
+
+    /// When the next read may start, counted from the start of the job.
+    ///
+    /// fio limits the bytes of a second, to the rate times the smallest block.
+    pub(crate) fn due(&self) -> Duration {
+        self.load.rate_iops.map_or(Duration::ZERO, |rate| {
+            let second_bytes = f64::from(rate.max(1))
+                * f64::from(self.sharers.max(1))
+                * self.load.sizes.min() as f64;
+            // A year is for ever, and no float of that size fails to be a duration.
+            Duration::from_secs_f64((self.begun_bytes as f64 / second_bytes).min(3e7))
+        })
+    }
+}
+
+/// Sleeps until `due`, counted from `start`.
+pub(crate) fn wait_until(due: Duration, start: Instant) {
+    let wait = due.saturating_sub(start.elapsed());
+    if !wait.is_zero() {
+        thread::sleep(wait);
+    }
+}
+
+/// Whether the job's time is not over.
+pub(crate) fn in_time(load: &Load, elapsed: Duration) -> bool {
+    load.runtime.is_none_or(|runtime| elapsed < runtime)
+}
+
+/// Sleeps until `due`, and says whether the job's time is not over then.
+pub(crate) fn wait_in_time(load: &Load, due: Duration, start: Instant) -> bool {
+    wait_until(due, start);
+    in_time(load, start.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::tests::load;
+
+    #[test]
+    fn a_burst_pauses_between_its_reads_and_the_next_ones() {
+        let job = "[j]\nthinktime=7\nthinktime_blocks=24\nthinktime_blocks_type=issue";
+        let load = load(job, &[1 << 20]).expect("fits");
+        let mut reads = Reads::new(&load, Order::new(&load, 0), 1);
+        let mut pauses = Vec::new();
+        for index in 0..60 {
+            pauses.extend(reads.pause().map(|pause| (index, pause)));
+            reads.next();
+        }
+        let pause = Duration::from_micros(7);
+        assert_eq!(pauses, [(24, pause), (48, pause)]);
+    }
+
+    #[test]
+    fn a_timed_job_runs_its_time_and_another_its_size() {
+        let timed = load("[j]\nruntime=2\ntime_based", &[8192]).expect("fits");
+        let mut reads = Reads::new(&timed, Order::new(&timed, 0), 1);
+        for _ in 0..1000 {
+            reads.next();
+        }
+        assert!(reads.go_on(Duration::from_secs(1)));
+        assert!(!reads.go_on(Duration::from_secs(2)));
+        let sized = load("[j]\nbs=4k\nrate_iops=10", &[8192]).expect("fits");
+        let mut reads = Reads::new(&sized, Order::new(&sized, 0), 1);
+        reads.next();
+        assert!(reads.go_on(Duration::from_secs(9)));
+        reads.next();
+        assert!(!reads.go_on(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_rate_limits_the_bytes_of_the_smallest_block() {
+        let due = |job: &str, sharers| {
+            let load = load(job, &[1 << 20]).expect("fits");
+            let mut reads = Reads::new(&load, Order::new(&load, 0), sharers);
+            for _ in 0..5 {
+                reads.next();
+            }
+            (reads.due(), reads.begun_bytes)
+        };
+        let (even, _) = due("[j]\nbs=4k\nrate_iops=10", 1);
+        assert_eq!(even, Duration::from_millis(500));
+        assert_eq!(due("[j]\nbs=4k\nrate_iops=10", 2).0 * 2, even);
+        let (mixed, bytes) = due("[j]\nbssplit=4k/1:32k/99\nrate_iops=10", 1);
+        assert_eq!(mixed, Duration::from_secs_f64(bytes as f64 / 40_960.0));
+        assert!(mixed > even);
+    }
+}
