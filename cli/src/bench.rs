@@ -1,8 +1,9 @@
 //! `ringfield bench JOB.fio`: an fio job through several engines, in turns.
 //!
 //! A disk's speed drifts by more than engines differ. So all engines run in every round, one step
-//! of the job (the sections that run together) right after each other; the order is reversed every other round; ratios are taken within a round;
-//! and fio also runs against itself, which shows how much of a difference means nothing.
+//! of the job (the sections that run together) right after each other; the order is reversed every
+//! other round; ratios are taken within a round; and fio also runs against itself, which shows how
+//! much of a difference means nothing.
 
 mod fio;
 mod hugepages;

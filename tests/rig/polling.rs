@@ -24,7 +24,7 @@ fn polling_is_granted_where_the_driver_has_poll_queues_and_reads_right() {
 
 #[test]
 #[ignore = "in the rig: rig/run"]
-fn a_kernel_without_hybrid_polling_polls_all_the_time_and_says_so() {
+fn hybrid_polling_is_granted_or_what_took_its_place_is_named() {
     let file = RigFile::new("/rig/disk1", 10_000_001);
     let engine = engine(Poll::Hybrid);
     let field = engine.open(&file.path).unwrap();
