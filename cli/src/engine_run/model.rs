@@ -3,10 +3,11 @@
 use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ringfield::{BackendKind, Engine, Field, FieldRange, Gguf, SafeTensors, Tensor, Value};
+use ringfield::{BackendKind, Engine, Field, FieldRange, Gguf, SafeTensors, Value};
 use sha2::{Digest, Sha256};
 
 use super::EngineContext;
@@ -213,34 +214,30 @@ pub(crate) fn verify(
 
 fn places(engine: &Engine, format: Format, path: &Path) -> Result<Vec<Place>> {
     const READING: &str = "cannot read the tensors' names";
-    match format {
+    let place = |name: &str, at: FieldRange, range: Range<u64>, field: &Field| Place {
+        name: name.to_owned(),
+        at,
+        start: range.start,
+        bytes: range.end - range.start,
+        field: field.clone(),
+    };
+    let places: ringfield::Result<Vec<Place>> = match format {
         Format::Gguf => {
             let model = Gguf::open(engine, path).engine("cannot open the model")?;
-            let tensors: ringfield::Result<Vec<Tensor>> = model.tensors().collect();
-            let tensors = tensors.engine(READING)?.into_iter();
-            let places = tensors.map(|tensor| Place {
-                name: tensor.name().to_owned(),
-                at: tensor.at(),
-                start: tensor.range().start,
-                bytes: tensor.bytes(),
-                field: tensor.field().clone(),
-            });
-            Ok(places.collect())
+            let tensors = model.tensors();
+            tensors
+                .map(|tensor| tensor.map(|t| place(t.name(), t.at(), t.range(), t.field())))
+                .collect()
         }
         Format::Safetensors => {
             let model = SafeTensors::open(engine, path).engine("cannot open the model")?;
-            let tensors: ringfield::Result<Vec<_>> = model.tensors().collect();
-            let tensors = tensors.engine(READING)?.into_iter();
-            let places = tensors.map(|tensor| Place {
-                name: tensor.name().to_owned(),
-                at: tensor.at(),
-                start: tensor.range().start,
-                bytes: tensor.bytes(),
-                field: tensor.field().clone(),
-            });
-            Ok(places.collect())
+            let tensors = model.tensors();
+            tensors
+                .map(|tensor| tensor.map(|t| place(t.name(), t.at(), t.range(), t.field())))
+                .collect()
         }
-    }
+    };
+    places.engine(READING)
 }
 
 /// The digest of a tensor as the page cache gives it.
