@@ -225,3 +225,49 @@ fn what_was_read_ahead_was_useful_late_or_wasted() {
         }
     }
 }
+
+#[test]
+fn a_depth_that_nobody_set_is_found_under_load_and_reported() {
+    let file = FieldFile::new(64 << 20);
+    let engine = Engine::builder()
+        .dram_budget(16 << 20)
+        .page_size(4096)
+        .build()
+        .unwrap();
+    let field = engine.open(&file.path).unwrap();
+    let depth = || {
+        let report = engine.report();
+        let row = report
+            .rows()
+            .iter()
+            .find(|row| row.item.ends_with("queue depth"));
+        row.unwrap().granted.to_string()
+    };
+    assert!(depth().starts_with("32 until measured"), "{}", depth());
+    let mut random = Random(5);
+    let mut batch = engine.batch(256).unwrap();
+    let mut free = 256;
+    let started = Instant::now();
+    while !depth().contains("found by measuring") {
+        assert!(started.elapsed() < Duration::from_secs(30), "{}", depth());
+        for _ in 0..std::mem::take(&mut free) {
+            let at = random.below(file.len / 4096) * 4096;
+            batch.submit(&field, at..at + 4096, at).unwrap();
+        }
+        batch.wait(1);
+        while let Some(ready) = batch.next() {
+            let at = ready.tag();
+            assert!(ready.view().unwrap().to_vec() == file.bytes(at, at + 4096));
+            free += 1;
+        }
+    }
+    let found: u32 = depth().split(',').next().unwrap().parse().unwrap();
+    assert!((1..=256).contains(&found), "{}", depth());
+    // A host that sets one gets that one.
+    let engine = Engine::builder().queue_depth(7).build().unwrap();
+    let _field = engine.open(&file.path).unwrap();
+    let report = engine.report().to_string();
+    assert!(report.contains("queue depth"), "{report}");
+    let row = report.lines().find(|line| line.contains("queue depth"));
+    assert!(row.unwrap().trim_end().ends_with(" 7"), "{report}");
+}
