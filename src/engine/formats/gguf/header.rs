@@ -311,8 +311,7 @@ fn check_places<S: Source>(source: &S, tensors: &Records, alignment: u64, data: 
         let record = read_tensor(&mut cursor, at, &name, alignment)?;
         Ok((name, record))
     };
-    for index in 0..tensors.len() {
-        let at = tensors.at(index).unwrap_or_default();
+    for at in tensors.all() {
         let (name, tensor) = record_at(at)?;
         let end = tensor.offset.checked_add(tensor.bytes);
         if end.is_none_or(|end| end > room) {
@@ -324,22 +323,17 @@ fn check_places<S: Source>(source: &S, tensors: &Records, alignment: u64, data: 
                 ),
             ));
         }
-        places.push((tensor.offset, index as u32));
+        places.push((tensor.offset, tensor.offset + tensor.bytes, at));
     }
     places.sort_unstable();
-    let mut before: Option<(u64, u64)> = None;
-    for (offset, index) in places {
-        let at = tensors.at(index as usize).unwrap_or_default();
-        let (name, tensor) = record_at(at)?;
-        if let Some((end, other)) = before
-            && end > offset
-        {
+    for (&(_, end, other), &(offset, _, at)) in places.iter().zip(places.iter().skip(1)) {
+        if end > offset {
+            let (name, _) = record_at(at)?;
             return Err(cursor_at(source, at).malformed(
                 at,
                 format!("tensor `{name}` at {offset} overlaps the one described at byte {other}"),
             ));
         }
-        before = Some((offset + tensor.bytes, at));
     }
     Ok(())
 }

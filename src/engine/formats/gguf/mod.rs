@@ -20,7 +20,7 @@ pub use tensor_type::TensorType;
 pub use value::{Array, ArrayIter, Value, ValueType};
 
 /// Files in a set at most: their number has sixteen bits.
-const SHARDS_MAX: usize = u16::MAX as usize;
+const SHARDS_MAX: u32 = u16::MAX as u32;
 
 /// A GGUF model: one file, or a set of files that it was split over.
 ///
@@ -59,37 +59,44 @@ impl Gguf {
     /// [`Error::Malformed`] where a file is not what the format requires; [`Error::MetadataBudget`] where the records do
     /// not fit; those of [`Engine::open`] and [`Field::read`].
     pub fn open(engine: &Engine, path: impl AsRef<Path>) -> Result<Gguf> {
-        let paths = split::members(path.as_ref());
-        if paths.len() > SHARDS_MAX {
-            return Err(malformed(&paths[0], 0, "a set of more than 65535 files"));
+        let path = path.as_ref();
+        let count = split::count(path);
+        if count > SHARDS_MAX {
+            return Err(malformed(path, 0, "a set of more than 65535 files"));
         }
         let mut model = Gguf {
             shards: Vec::new(),
             hasher: NameHash::new(),
             charge: Charge::new(engine),
         };
-        for path in &paths {
-            model.add(engine, path, paths.len())?;
+        for number in 1..=count {
+            model.add(engine, &split::member(path, number), count)?;
         }
         Ok(model)
     }
 
-    fn add(&mut self, engine: &Engine, path: &Path, count: usize) -> Result<()> {
+    fn add(&mut self, engine: &Engine, path: &Path, count: u32) -> Result<()> {
         let field = engine.open(path)?;
         let header = Header::parse(&field, &self.hasher)?;
         let bytes = header.memory_bytes() + size_of::<Shard>() as u64;
         self.charge.add(path, bytes)?;
         let shard = Shard { field, header };
-        let number = self.shards.len();
-        for (key, wanted) in [("split.no", number), ("split.count", count)] {
+        let number = self.shards.len() as u64;
+        for (key, wanted) in [("split.no", number), ("split.count", u64::from(count))] {
             let value = shard.get(&self.hasher, key)?;
-            let alone = count == 1 && value.is_none();
-            if !alone && value.as_ref().and_then(Value::as_u64) != Some(wanted as u64) {
-                return Err(malformed(
-                    path,
-                    0,
-                    format!("{key} is {value:?}, not {wanted} as its name says"),
-                ));
+            if count == 1 && value.is_none() {
+                continue;
+            }
+            // Whatever else is there can be of any length, and is not printed.
+            let found = value.as_ref().and_then(Value::as_u64);
+            if found != Some(wanted) {
+                let found = match (&value, found) {
+                    (None, _) => "None".into(),
+                    (Some(_), None) => "no whole number".into(),
+                    (Some(_), Some(found)) => found.to_string(),
+                };
+                let what = format!("{key} is {found}, not {wanted} as its name says");
+                return Err(malformed(path, 0, what));
             }
         }
         for before in &self.shards {

@@ -29,20 +29,31 @@ fn place_of(path: &Path) -> Option<(&str, Place)> {
     ((1..=count).contains(&number)).then_some((stem, Place { number, count }))
 }
 
-/// All files of the set that `path` belongs to, in order; itself alone where it belongs to none.
-pub(super) fn members(path: &Path) -> Vec<PathBuf> {
-    let Some((stem, Place { count, .. })) = place_of(path) else {
-        return vec![path.to_path_buf()];
-    };
-    (1..=count)
-        .map(|number| path.with_file_name(format!("{stem}-{number:05}-of-{count:05}{SUFFIX}")))
-        .collect()
+/// How many files the set has that `path` belongs to: one where it belongs to none.
+pub(super) fn count(path: &Path) -> u32 {
+    place_of(path).map_or(1, |(_, place)| place.count)
+}
+
+/// File `number`, from 1, of the set that `path` belongs to; itself where it belongs to none.
+pub(super) fn member(path: &Path, number: u32) -> PathBuf {
+    match place_of(path) {
+        None => path.to_path_buf(),
+        Some((stem, Place { count, .. })) => {
+            path.with_file_name(format!("{stem}-{number:05}-of-{count:05}{SUFFIX}"))
+        }
+    }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::members;
+    use super::{count, member};
     use std::path::{Path, PathBuf};
+
+    fn members(path: &Path) -> Vec<PathBuf> {
+        (1..=count(path))
+            .map(|number| member(path, number))
+            .collect()
+    }
 
     fn named(names: &[&str]) -> Vec<PathBuf> {
         names.iter().map(PathBuf::from).collect()

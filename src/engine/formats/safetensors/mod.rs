@@ -230,26 +230,22 @@ impl Header {
     fn check_places<S: Source>(&self, source: &S) -> Result<()> {
         let room = source.len() - self.data;
         let mut places = Vec::with_capacity(self.tensors.len());
-        for (index, at) in self.tensors.all().enumerate() {
+        for at in self.tensors.all() {
             let (_, tensor) = self.tensor_at(source, at)?;
-            places.push((tensor.begin, index as u32));
+            places.push((tensor.begin, tensor.end, at));
         }
         places.sort_unstable();
         // Behind its neighbour of no bytes a tensor can only begin at the same place.
         let mut end = 0;
-        for (_, index) in places {
-            let at = self.tensors.at(index as usize).unwrap_or_default();
-            let (name, tensor) = self.tensor_at(source, at)?;
-            if tensor.begin != end && !(tensor.begin == tensor.end && tensor.end <= end) {
+        for (begin, its_end, at) in places {
+            if begin != end && !(begin == its_end && its_end <= end) {
+                let (name, _) = self.tensor_at(source, at)?;
                 return Err(self.cursor(source, at).malformed(
                     at,
-                    format!(
-                        "tensor `{name}` begins at {} and the one before ends at {end}",
-                        tensor.begin
-                    ),
+                    format!("tensor `{name}` begins at {begin} and the one before ends at {end}"),
                 ));
             }
-            end = end.max(tensor.end);
+            end = end.max(its_end);
         }
         if end != room {
             return Err(self.cursor(source, 0).malformed(
