@@ -61,6 +61,10 @@ impl Window {
         }
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.mapped.is_some()
+    }
+
     /// Unmaps: nobody reads now, and a mapping keeps a deleted file's blocks.
     pub(crate) fn close(&mut self) {
         self.mapped = None;

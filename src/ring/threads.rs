@@ -32,11 +32,10 @@ struct File {
     number: u64,
 }
 
-const NO_FILE: File = File { fd: -1, number: 0 };
-
 struct Job {
     token: u32,
-    file: File,
+    /// `None` where the index was no file's.
+    file: Option<File>,
     offset: u64,
     vectors: Vec<libc::iovec>,
 }
@@ -66,7 +65,7 @@ struct Shared {
 pub(crate) struct Threads {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    files: Vec<File>,
+    files: Vec<Option<File>>,
     files_seen: u64,
     staged: Vec<Job>,
     reaped: Vec<Completion>,
@@ -123,17 +122,26 @@ fn serve(method: Method, shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
                 if queues.stop {
                     return;
                 }
-                window.close();
+                if window.is_open() {
+                    // Unmapping takes its time, and the others need the queues.
+                    drop(queues);
+                    window.close();
+                    queues = lock(&shared.queues);
+                    continue;
+                }
                 queues = shared
                     .work
                     .wait(queues)
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
             }
         };
-        // SAFETY: the loop keeps the descriptor open until every read of it has completed.
-        let fd = unsafe { BorrowedFd::borrow_raw(job.file.fd) };
-        // SAFETY: the vectors point at frames that belong to this read until its completion is reaped.
-        let read = unsafe { read(method, &mut window, fd, &job) };
+        let read = match job.file {
+            // SAFETY: the vectors point at frames that belong to this read until its completion is reaped, and the loop
+            // keeps the descriptor open until every read of it has completed.
+            Some(file) => unsafe { read(method, &mut window, file, &job) },
+            // As io_uring answers for a descriptor that is none.
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        };
         let result = match read {
             Ok(n) => n as i32,
             Err(e) => -e.raw_os_error().unwrap_or(libc::EIO),
@@ -153,16 +161,14 @@ fn serve(method: Method, shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
 /// Makes the read of a job.
 ///
 /// # Safety
-/// The job's vectors must point at writable memory that nothing else reads or writes during the call.
-unsafe fn read(
-    method: Method,
-    window: &mut Window,
-    fd: BorrowedFd<'_>,
-    job: &Job,
-) -> io::Result<u32> {
+/// The job's vectors must point at writable memory that nothing else reads or writes during the call, and the file's
+/// descriptor must stay open for it.
+unsafe fn read(method: Method, window: &mut Window, file: File, job: &Job) -> io::Result<u32> {
+    // SAFETY: the caller vouches for the descriptor.
+    let fd = unsafe { BorrowedFd::borrow_raw(file.fd) };
     if method == Method::Mmap {
         // SAFETY: the caller vouches for the vectors.
-        let mapped = unsafe { window.read(fd, job.file.number, &job.vectors, job.offset) };
+        let mapped = unsafe { window.read(fd, file.number, &job.vectors, job.offset) };
         // What its file system does not map is read all the same; `OpenFile` has found out, and the report says so.
         if !matches!(&mapped, Err(e) if e.raw_os_error() == Some(libc::ENODEV)) {
             return mapped;
@@ -175,19 +181,19 @@ unsafe fn read(
 impl Backend for Threads {
     fn add_file(&mut self, index: u32, file: BorrowedFd<'_>) -> io::Result<()> {
         if self.files.len() <= index as usize {
-            self.files.resize(index as usize + 1, NO_FILE);
+            self.files.resize(index as usize + 1, None);
         }
         self.files_seen += 1;
-        self.files[index as usize] = File {
+        self.files[index as usize] = Some(File {
             fd: file.as_raw_fd(),
             number: self.files_seen,
-        };
+        });
         Ok(())
     }
 
     fn remove_file(&mut self, index: u32) {
         if let Some(file) = self.files.get_mut(index as usize) {
-            *file = NO_FILE;
+            *file = None;
         }
     }
 
@@ -208,11 +214,7 @@ impl Backend for Threads {
         }));
         self.staged.push(Job {
             token: read.token,
-            file: self
-                .files
-                .get(read.file as usize)
-                .copied()
-                .unwrap_or(NO_FILE),
+            file: self.files.get(read.file as usize).copied().flatten(),
             offset: read.offset,
             vectors,
         });

@@ -38,10 +38,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         while self.refuse_requests() {
             self.shared.wake.announce_park();
             if !self.shared.has_work() {
-                // The eventfd of an old kernel is not read here, so that sleep is a short one.
-                self.shared
-                    .wake
-                    .sleep(Some(std::time::Duration::from_millis(20)));
+                self.shared.wake.sleep(None);
             }
             self.shared.wake.unpark();
         }
