@@ -278,7 +278,7 @@ impl Core {
             && depth > DEPTH_AT_FIRST
             && ring_memory_bytes(depth, frames) > self.metadata_left() / 4
         {
-            depth /= 2;
+            depth = (depth / 2).max(DEPTH_AT_FIRST);
         }
         let need = ring_memory_bytes(depth, frames);
         self.charge(|| format!("the submission loop of {}", device.name), need)?;
