@@ -101,7 +101,11 @@ fn reads(file: &TestFile, depth: Option<u32>) -> Found {
 
 fn main() {
     let file = TestFile::new(2 << 30);
-    let depths = [None, Some(8), Some(16), Some(32), Some(64), Some(128)];
+    let depths: Vec<Option<u32>> = [8, 16, 24, 32, 40, 48, 64, 128]
+        .into_iter()
+        .map(Some)
+        .collect();
+    let depths = [vec![None], depths].concat();
     let mut results: Vec<Vec<Found>> = depths.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds() {
         for (depth, samples) in depths.iter().zip(&mut results) {
