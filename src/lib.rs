@@ -45,6 +45,8 @@
 #[cfg(not(loom))]
 mod engine;
 mod error;
+#[cfg(not(loom))]
+pub mod kernels;
 mod ring;
 mod sync;
 mod tiers;

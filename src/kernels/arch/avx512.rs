@@ -1,0 +1,256 @@
+//! AVX-512: a vector is one register.
+
+use crate::kernels::simd::{Algorithm, Simd};
+use std::arch::x86_64::*;
+
+/// The proof that the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    /// `None` where a feature is missing. The standard library looks once and remembers.
+    #[inline]
+    pub(super) fn new() -> Option<Avx512> {
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        all.then_some(Avx512(()))
+    }
+
+    #[inline]
+    pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        fn with_features<A: Algorithm>(simd: Avx512, algorithm: A) -> A::Output {
+            algorithm.run(simd)
+        }
+        // SAFETY: `self` exists, so `new` has found every one of these features.
+        unsafe { with_features(self, algorithm) }
+    }
+}
+
+/// An expression of intrinsics that touch registers only.
+macro_rules! registers {
+    ($e:expr) => {{
+        // SAFETY: the processor has the feature, because a value of the proof exists; no memory is touched.
+        #[allow(clippy::multiple_unsafe_ops_per_block)]
+        unsafe {
+            $e
+        }
+    }};
+}
+
+impl Simd for Avx512 {
+    type F = __m512;
+    type I = __m512i;
+    type B = __m128i;
+    type M = __mmask16;
+
+    const VECTORS: usize = 32;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        registers!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; 16]) -> __m512 {
+        // SAFETY: the feature is there (`self`), and sixteen floats are behind the reference; no alignment is needed.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m512, to: &mut [f32; 16]) {
+        // SAFETY: as in `load`, and the reference is unique.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        registers!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        registers!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        registers!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        registers!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        registers!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        registers!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        registers!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m512) -> f32 {
+        registers!({
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(eight),
+                _mm256_extractf128_ps::<1>(eight),
+            );
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            let one = _mm_add_ss(two, _mm_shuffle_ps::<1>(two, two));
+            _mm_cvtss_f32(one)
+        })
+    }
+
+    #[inline(always)]
+    fn greater(self, a: __m512, b: __m512) -> __mmask16 {
+        registers!(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b))
+    }
+
+    #[inline(always)]
+    fn select(self, mask: __mmask16, yes: __m512, no: __m512) -> __m512 {
+        registers!(_mm512_mask_blend_ps(mask, no, yes))
+    }
+
+    #[inline(always)]
+    fn splat_int(self, x: i32) -> __m512i {
+        registers!(_mm512_set1_epi32(x))
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m512i, b: __m512i) -> __m512i {
+        registers!(_mm512_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn and_int(self, a: __m512i, b: __m512i) -> __m512i {
+        registers!(_mm512_and_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn or_int(self, a: __m512i, b: __m512i) -> __m512i {
+        registers!(_mm512_or_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn shift_left_int<const N: u32>(self, x: __m512i) -> __m512i {
+        registers!(_mm512_slli_epi32::<N>(x))
+    }
+
+    #[inline(always)]
+    fn shift_right_int<const N: u32>(self, x: __m512i) -> __m512i {
+        registers!(_mm512_srai_epi32::<N>(x))
+    }
+
+    #[inline(always)]
+    fn bits(self, x: __m512) -> __m512i {
+        registers!(_mm512_castps_si512(x))
+    }
+
+    #[inline(always)]
+    fn of_bits(self, x: __m512i) -> __m512 {
+        registers!(_mm512_castsi512_ps(x))
+    }
+
+    #[inline(always)]
+    fn load_f32(self, from: &[u8; 64]) -> __m512 {
+        // SAFETY: as in `load`: 64 bytes are there.
+        unsafe { _mm512_loadu_ps(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[u8; 32]) -> __m512 {
+        // SAFETY: as in `load`: 32 bytes are there.
+        let halves = unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
+        registers!(_mm512_cvtph_ps(halves))
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u8; 32]) -> __m512 {
+        // SAFETY: as in `load`: 32 bytes are there.
+        let halves = unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
+        registers!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(
+            _mm512_cvtepu16_epi32(halves)
+        )))
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8; 16]) -> __m128i {
+        // SAFETY: as in `load`: 16 bytes are there.
+        unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_byte(self, x: u8) -> __m128i {
+        registers!(_mm_set1_epi8(x as i8))
+    }
+
+    #[inline(always)]
+    fn and_bytes(self, a: __m128i, b: __m128i) -> __m128i {
+        registers!(_mm_and_si128(a, b))
+    }
+
+    #[inline(always)]
+    fn or_bytes(self, a: __m128i, b: __m128i) -> __m128i {
+        registers!(_mm_or_si128(a, b))
+    }
+
+    #[inline(always)]
+    fn sub_bytes(self, a: __m128i, b: __m128i) -> __m128i {
+        registers!(_mm_sub_epi8(a, b))
+    }
+
+    #[inline(always)]
+    fn equal_bytes(self, a: __m128i, b: __m128i) -> __m128i {
+        registers!(_mm_cmpeq_epi8(a, b))
+    }
+
+    #[inline(always)]
+    fn shift_right_bytes<const N: u32>(self, x: __m128i) -> __m128i {
+        // There is no shift of bytes: what comes over from the neighbour is masked away.
+        let count = N as i32;
+        registers!(_mm_and_si128(
+            _mm_srl_epi16(x, _mm_cvtsi32_si128(count)),
+            _mm_set1_epi8((0xff_u8 >> N) as i8)
+        ))
+    }
+
+    #[inline(always)]
+    fn shift_left_bytes<const N: u32>(self, x: __m128i) -> __m128i {
+        let count = N as i32;
+        registers!(_mm_and_si128(
+            _mm_sll_epi16(x, _mm_cvtsi32_si128(count)),
+            _mm_set1_epi8((0xff_u8 << N) as i8)
+        ))
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: __m128i, index: __m128i) -> __m128i {
+        registers!(_mm_shuffle_epi8(table, index))
+    }
+
+    #[inline(always)]
+    fn unsigned(self, x: __m128i) -> __m512 {
+        registers!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x)))
+    }
+
+    #[inline(always)]
+    fn signed(self, x: __m128i) -> __m512 {
+        registers!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x)))
+    }
+}

@@ -1,0 +1,101 @@
+//! Which instruction set computes.
+
+use super::arch;
+use super::simd::Algorithm;
+
+/// An instruction set that kernels are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// x86-64 with AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
+    Avx512,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// x86-64 with SSE4.1 (and SSSE3).
+    Sse41,
+    /// AArch64.
+    Neon,
+    /// WebAssembly with 128-bit SIMD.
+    Simd128,
+    /// Any processor.
+    Scalar,
+}
+
+impl Isa {
+    /// All of them, the widest first.
+    pub const ALL: [Isa; 6] = [
+        Isa::Avx512,
+        Isa::Avx2,
+        Isa::Sse41,
+        Isa::Neon,
+        Isa::Simd128,
+        Isa::Scalar,
+    ];
+
+    /// True where this processor has every feature of it.
+    pub fn is_available(self) -> bool {
+        arch::is_available(self)
+    }
+
+    /// Its name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Sse41 => "sse4.1",
+            Isa::Neon => "neon",
+            Isa::Simd128 => "simd128",
+            Isa::Scalar => "scalar",
+        }
+    }
+
+    /// True where a product and a sum are rounded once. Instruction sets of one kind give the same bits.
+    pub fn fuses(self) -> bool {
+        matches!(self, Isa::Avx512 | Isa::Avx2 | Isa::Neon)
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The kernels of one instruction set. A copy is as good as the original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernels {
+    /// This processor has it: the constructors have looked.
+    isa: Isa,
+}
+
+impl Default for Kernels {
+    fn default() -> Kernels {
+        Kernels::new()
+    }
+}
+
+impl Kernels {
+    /// The widest instruction set of this processor.
+    pub fn new() -> Kernels {
+        let widest = Isa::ALL.into_iter().find(|isa| isa.is_available());
+        Kernels {
+            isa: widest.unwrap_or(Isa::Scalar),
+        }
+    }
+
+    /// The kernels of `isa`; `None` where this processor lacks it.
+    pub fn with(isa: Isa) -> Option<Kernels> {
+        isa.is_available().then_some(Kernels { isa })
+    }
+
+    /// The instruction set that computes.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// Runs an algorithm on it.
+    #[inline]
+    pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
+        arch::run(self.isa, algorithm)
+    }
+}

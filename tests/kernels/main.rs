@@ -1,0 +1,5 @@
+//! Kernels against 64-bit arithmetic, and against each other: the bits must not depend on how a call is cut.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod products;
+mod random;
