@@ -167,6 +167,7 @@ fn without_huge_pages_both_kinds_are_named_with_what_stands_in_their_way() {
     let row = doctor.row("huge pages");
     assert_eq!(row.requested, "explicit or transparent ones");
     assert_eq!(row.granted, "plain pages");
+    doctor.prints(row);
     for cause in [
         "explicit: mmap: Cannot allocate memory (os error 12)",
         "PR_SET_THP_DISABLE",
