@@ -5,16 +5,18 @@
 mod child;
 mod content;
 mod fuse;
+mod io_uring_switch;
+mod seccomp;
 
 use child::{Child, skipped};
 use content::FieldFile;
 use fuse::Fuse;
+use io_uring_switch::Turned;
 use ringfield::{BackendKind, Engine, EngineBuilder, Error, HugePages, Poll, ReportRow};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// A file that any user can read.
@@ -68,78 +70,11 @@ fn row<'r>(rows: &'r [ReportRow], item: &str) -> Option<&'r ReportRow> {
     rows.iter().find(|row| row.item.ends_with(item))
 }
 
-/// Makes the kernel answer `errno` to what `program` catches, in this thread and all it starts, for good (seccomp(2)).
-fn install_filter(program: &[libc::sock_filter]) {
-    let program = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_ptr().cast_mut(),
-    };
-    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
-    let rc = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    assert_eq!(rc, 0);
-    // SAFETY: the program outlives the call, which copies it.
-    let rc = unsafe {
-        libc::prctl(
-            libc::PR_SET_SECCOMP,
-            libc::SECCOMP_MODE_FILTER,
-            &raw const program,
-        )
-    };
-    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
-}
-
-fn instruction(code: u32, k: u32, jump_true: u8, jump_false: u8) -> libc::sock_filter {
-    libc::sock_filter {
-        code: code as u16,
-        jt: jump_true,
-        jf: jump_false,
-        k,
-    }
-}
-
-const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-const EQUALS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-const HAS_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
-const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
-/// Where `struct seccomp_data` has the number of the call and the low half of argument 3.
-const CALL: u32 = 0;
-const ARGUMENT_3: u32 = 16 + 3 * 8;
-
-fn refuse_calls(calls: &[libc::c_long], errno: i32) {
-    let mut program = vec![instruction(LOAD, CALL, 0, 0)];
-    for (k, &call) in calls.iter().enumerate() {
-        program.push(instruction(EQUALS, call as u32, (calls.len() - k) as u8, 0));
-    }
-    program.push(instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
-    program.push(instruction(
-        RETURN,
-        libc::SECCOMP_RET_ERRNO | errno as u32,
-        0,
-        0,
-    ));
-    install_filter(&program);
-}
-
-fn refuse_explicit_huge_pages() {
-    install_filter(&[
-        instruction(LOAD, CALL, 0, 0),
-        instruction(EQUALS, libc::SYS_mmap as u32, 0, 2),
-        instruction(LOAD, ARGUMENT_3, 0, 0),
-        instruction(HAS_BIT, libc::MAP_HUGETLB as u32, 1, 0),
-        instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-        instruction(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOMEM as u32, 0, 0),
-    ]);
-}
-
 #[test]
 fn io_uring_refused_by_seccomp_degrades_to_pread_and_an_insisting_host_gets_an_error() {
     const NAME: &str =
         "io_uring_refused_by_seccomp_degrades_to_pread_and_an_insisting_host_gets_an_error";
-    let all = [
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-    ];
+    let all = seccomp::IO_URING;
     let parts: [(&str, &[libc::c_long], i32); 5] = [
         ("EPERM", &all, libc::EPERM),
         ("ENOSYS", &all, libc::ENOSYS),
@@ -155,7 +90,7 @@ fn io_uring_refused_by_seccomp_degrades_to_pread_and_an_insisting_host_gets_an_e
     };
     let file = FieldFile::new(3 << 20);
     let &(_, calls, errno) = parts.iter().find(|(name, ..)| *name == part).unwrap();
-    refuse_calls(calls, errno);
+    seccomp::install(&seccomp::without(calls, errno)).unwrap();
     let engine = small().build().unwrap();
     let rows = degraded(&engine, &file.path, file.seed, file.len);
     if part == "EPERM on register" {
@@ -189,12 +124,8 @@ fn io_uring_refused_by_seccomp_degrades_to_pread_and_an_insisting_host_gets_an_e
     assert_eq!(insisting.stats().metadata_left_bytes, left);
 }
 
-/// Two tests change what unprivileged processes may do, or depend on it.
-static UNPRIVILEGED: Mutex<()> = Mutex::new(());
-
 #[test]
 fn io_uring_refused_by_the_sysctl_degrades_to_pread() {
-    const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
     const NAME: &str = "io_uring_refused_by_the_sysctl_degrades_to_pread";
     if let Some(part) = child::part() {
         let (path, len) = part.split_once('\n').unwrap();
@@ -211,24 +142,13 @@ fn io_uring_refused_by_the_sysctl_degrades_to_pread() {
         );
         return;
     }
-    /// Puts it back whatever happens.
-    struct Restore(String);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let _ = fs::write(SYSCTL, &self.0);
-        }
-    }
-    let _alone = UNPRIVILEGED.lock().unwrap_or_else(PoisonError::into_inner);
-    let Ok(before) = fs::read_to_string(SYSCTL) else {
-        skipped!("no {SYSCTL} (Linux 6.6)");
-    };
     let file = public_file(2 << 20);
     let child = Child::new(NAME, &format!("{}\n{}", file.path.display(), file.len));
-    let _restore = Restore(before);
     // 1 refuses unprivileged processes only: nobody else on this machine is disturbed.
-    if let Err(e) = fs::write(SYSCTL, "1") {
-        skipped!("{SYSCTL} cannot be set: {e}");
-    }
+    let _turned = match Turned::to(1) {
+        Ok(turned) => turned,
+        Err(why) => skipped!("{why}"),
+    };
     child.limit(Duration::from_secs(20)).run();
 }
 
@@ -284,7 +204,7 @@ fn an_unprivileged_user_with_little_lockable_memory_reads_right_and_is_told() {
     if !child::is_root() {
         skipped!("only root can become another user");
     }
-    let _alone = UNPRIVILEGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let _switch = io_uring_switch::left_alone();
     let file = public_file(2 << 20);
     Child::new(NAME, &format!("{}\n{}", file.path.display(), file.len)).run();
 }
@@ -298,7 +218,7 @@ fn without_huge_pages_the_pool_is_plain_and_the_report_says_so() {
         return;
     };
     let file = FieldFile::new(2 << 20);
-    refuse_explicit_huge_pages();
+    seccomp::install(&seccomp::without_explicit_huge_pages()).unwrap();
     if part == "all" {
         // SAFETY: PR_SET_THP_DISABLE takes integers.
         let rc = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };

@@ -1,5 +1,6 @@
 //! `ringfield doctor [PATH]`: requested, granted, why not, and how to get it.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -51,26 +52,41 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
             rows,
         });
     }
-    let degraded = rows.iter().filter(|row| !row.why.is_empty()).count();
-    let mut head = vec!["item", "requested", "granted", "why", "how to fix"];
-    if degraded == 0 {
-        head.truncate(3);
+    console::print(for_people(&path, &rows))
+}
+
+/// A table of all rows, those with less than requested marked, and below it why and how to fix each of these: the
+/// lines to read and the commands to copy stay whole at any width.
+fn for_people(path: &Path, rows: &[Item]) -> String {
+    let mark = |row: &Item| if row.why.is_empty() { "" } else { "!" };
+    // All rows are of one path and one device: neither is repeated in each.
+    let cells = rows.iter().map(|row| {
+        let (name, requested) = (row.name().to_owned(), row.requested.clone());
+        vec![mark(row).to_owned(), name, requested, row.granted.clone()]
+    });
+    let head = ["", "item", "requested", "granted"];
+    let table = console::table(&head, &[0, 1, 2, 3], cells.collect());
+    let mut text = format!("{}\n\n{table}\n\n", path.display());
+    let degraded: Vec<&Item> = rows.iter().filter(|row| !row.why.is_empty()).collect();
+    for row in &degraded {
+        let (name, granted) = (row.name(), &row.granted);
+        let (why, fix) = (&row.why, &row.fix);
+        let _ = writeln!(
+            text,
+            "! {name}: {granted}\n    why:        {why}\n    how to fix: {fix}\n"
+        );
     }
-    let columns: Vec<usize> = (0..head.len()).collect();
-    let cells = rows
-        .into_iter()
-        .map(|row| {
-            let mut cells = vec![row.item, row.requested, row.granted, row.why, row.fix];
-            cells.truncate(head.len());
-            cells
-        })
-        .collect();
-    console::print(console::table(&head, &columns, cells))?;
-    console::print(match degraded {
-        0 => "\nEverything was granted.".to_owned(),
-        1 => "\n1 item was not granted as requested.".to_owned(),
-        n => format!("\n{n} items were not granted as requested."),
-    })
+    text + &match degraded.len() {
+        0 => "Everything was granted.".to_owned(),
+        1 => format!(
+            "1 of {} items was not granted as requested. Reads work all the same.",
+            rows.len()
+        ),
+        n => format!(
+            "{n} of {} items were not granted as requested. Reads work all the same.",
+            rows.len()
+        ),
+    }
 }
 
 /// What `path` lies on, by the longest mount point above it.
@@ -92,12 +108,15 @@ fn file_system(path: &Path) -> Item {
         |(_, source, kind)| (format!("{kind} on {source}"), kind),
     );
     let (why, fix) = match kind {
-        "tmpfs" | "ramfs" => ("it is memory, not a disk", "name a path on a disk"),
+        "tmpfs" | "ramfs" => (
+            "it is memory, not a disk",
+            "put the models on a disk, and name that path",
+        ),
         "overlay" => (
             "a container's layers lie between the files and the disk",
-            "mount a volume",
+            "mount a volume of the host's disk (`docker run -v /DISK/MODELS:/MODELS`) and put the models there",
         ),
-        "nfs" | "nfs4" | "cifs" | "9p" | "fuse" => (
+        kind if is_remote(kind) => (
             "the disk is behind a network or another process",
             "copy the models to a local disk",
         ),
@@ -110,6 +129,14 @@ fn file_system(path: &Path) -> Item {
         why: why.into(),
         fix: fix.into(),
     }
+}
+
+/// Whether files are fetched from a server or another process. A `fuseblk` is a local disk.
+fn is_remote(kind: &str) -> bool {
+    matches!(
+        kind,
+        "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "ceph" | "virtiofs" | "fuse"
+    ) || kind.starts_with("fuse.")
 }
 
 /// Nothing is asked for: a budget must stay below it.

@@ -6,6 +6,7 @@ use crate::ring::file::OpenFile;
 use crate::ring::grant::Grant;
 use crate::ring::lane::Slots;
 use crate::ring::options::{BackendKind, Poll};
+use crate::ring::refusal;
 use crate::ring::shared::{Control, Shared};
 #[cfg(feature = "sim")]
 use crate::ring::sim::{Sim, SimConfig};
@@ -292,11 +293,11 @@ fn serve<F: FnMut(Event)>(
                 }
                 return;
             }
-            Err(e) if config.kind == BackendKind::Uring => {
+            Err((_, e)) if config.kind == BackendKind::Uring => {
                 let _ = started.send(Err(e));
                 return;
             }
-            Err(e) => Some(e),
+            Err(refused) => Some(refused),
         }
     };
     grants.insert(
@@ -304,13 +305,10 @@ fn serve<F: FnMut(Event)>(
         match refused {
             None if method == Method::Mmap => Grant::full("backend", "mmap"),
             None => Grant::full("backend", "pread"),
-            Some(e) => Grant::less(
-                "backend",
-                "io_uring",
-                "pread",
-                format!("io_uring_setup: {e}"),
-                refusal_fix(&e),
-            ),
+            Some((step, e)) => {
+                let (why, fix) = refusal::explain(step, &e);
+                Grant::less("backend", "io_uring", "pread", why, fix)
+            }
         },
     );
     let waker = shared.clone();
@@ -337,17 +335,6 @@ fn serve<F: FnMut(Event)>(
         Err(e) => {
             let _ = started.send(Err(e));
         }
-    }
-}
-
-fn refusal_fix(e: &io::Error) -> &'static str {
-    match e.raw_os_error() {
-        Some(libc::EPERM) => {
-            "set `kernel.io_uring_disabled=0`, or allow io_uring in the container's seccomp profile"
-        }
-        Some(libc::ENOSYS) => "allow io_uring in the seccomp profile, or run Linux 5.19 or newer",
-        Some(libc::ENOMEM) => "raise `ulimit -l` or free memory",
-        _ => "see io_uring_setup(2) for this error",
     }
 }
 
@@ -382,11 +369,14 @@ fn not_polled(wanted: Poll, why: impl Into<Cow<'static, str>>) -> Grant {
 }
 
 /// Sets up a ring and reads with it; steps down where a granted flag does not hold.
+///
+/// # Errors
+/// The step that was refused, and the answer to it.
 fn open_uring(
     config: &RingConfig,
     shared: &Arc<Shared>,
     file: &OpenFile,
-) -> io::Result<(Uring, Vec<Grant>)> {
+) -> Result<(Uring, Vec<Grant>), (&'static str, io::Error)> {
     let mut asked = UringConfig {
         depth: config.submission.depth,
         sqpoll_idle_ms: config.sqpoll_idle_ms,
@@ -401,18 +391,20 @@ fn open_uring(
         lost.push(not_polled(config.poll, "the driver has no queues to poll"));
     }
     loop {
-        let attempt = Uring::new(asked, &shared.wake).and_then(|(mut uring, grants)| {
+        let set_up = Uring::new(asked, &shared.wake).map_err(|e| ("io_uring_setup", e));
+        let attempt = set_up.and_then(|(mut uring, grants)| {
+            let failed = |e| ("a probing read", e);
             let probe = file.identity.len.min(u64::from(config.scratch_bytes)) as u32;
             let probe = probe - probe % file.align.max(1);
             if probe > 0 {
-                uring.add_file(0, file.fd())?;
+                uring.add_file(0, file.fd()).map_err(failed)?;
                 let scratch = Segment {
                     ptr: config.scratch,
                     len: probe.min(file.align.max(4096)),
                 };
                 let read = uring.probe_read(0, scratch, &shared.wake);
                 uring.remove_file(0);
-                read?;
+                read.map_err(failed)?;
             }
             Ok((uring, grants))
         });
@@ -434,7 +426,7 @@ fn open_uring(
                 return Ok((uring, grants));
             }
             // Refused as a flag: the kernel may know the older one.
-            Err(e) if asked.poll == Poll::Hybrid && e.raw_os_error() == Some(libc::EINVAL) => {
+            Err((_, e)) if asked.poll == Poll::Hybrid && e.raw_os_error() == Some(libc::EINVAL) => {
                 asked.poll = Poll::IoPoll;
                 lost.push(Grant::less(
                     POLLED,
@@ -444,7 +436,7 @@ fn open_uring(
                     "Linux 6.13 or newer",
                 ));
             }
-            Err(e) if asked.poll != Poll::Interrupt => {
+            Err((_, e)) if asked.poll != Poll::Interrupt => {
                 asked.poll = Poll::Interrupt;
                 lost.retain(|row| row.item != POLLED);
                 lost.push(not_polled(
@@ -452,7 +444,7 @@ fn open_uring(
                     format!("a probing read failed: {e}"),
                 ));
             }
-            Err(e) if asked.sqpoll_idle_ms.is_some() => {
+            Err((_, e)) if asked.sqpoll_idle_ms.is_some() => {
                 asked.sqpoll_idle_ms = None;
                 lost.push(Grant::less(
                     "submission thread",
@@ -462,7 +454,7 @@ fn open_uring(
                     "Linux 5.13 or newer, or CAP_SYS_NICE before that",
                 ));
             }
-            Err(e) => return Err(e),
+            Err(refused) => return Err(refused),
         }
     }
 }

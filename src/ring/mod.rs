@@ -14,10 +14,13 @@ pub(crate) mod grant;
 #[cfg(not(loom))]
 pub(crate) mod handle;
 pub(crate) mod lane;
+pub(crate) mod locked_memory;
 #[cfg(not(loom))]
 pub(crate) mod mapping;
 #[cfg(not(loom))]
 pub(crate) mod options;
+#[cfg(not(loom))]
+mod refusal;
 pub(crate) mod shared;
 #[cfg(all(feature = "sim", not(loom)))]
 pub(crate) mod sim;

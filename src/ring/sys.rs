@@ -330,17 +330,6 @@ fn scan_for_huge_pages(start: *const u8, bytes: usize) -> Option<usize> {
     Some(huge as usize)
 }
 
-/// The soft limit of locked memory in bytes; `None` where there is none.
-pub(crate) fn memlock_limit() -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid, writable rlimit.
-    let rc = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    (rc == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
-}
-
 /// A file that exists in memory only; `name` is for `/proc/self/fd` (memfd_create(2)).
 #[cfg(all(feature = "sim", not(loom)))]
 pub(crate) fn memory_file(name: &str) -> io::Result<std::os::fd::OwnedFd> {

@@ -1,6 +1,8 @@
 //! The pinned memory that every page of every field is read into: one mapping, taken whole at `build()`.
 
+use super::huge_pages;
 use crate::ring::grant::Grant;
+use crate::ring::locked_memory;
 use crate::ring::sys;
 use std::borrow::Cow;
 use std::io;
@@ -23,9 +25,9 @@ pub enum HugePages {
 }
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
-const EXPLICIT: &str = "explicit 2 MiB pages";
-const TRANSPARENT: &str = "transparent huge pages";
-const PLAIN: &str = "plain pages";
+pub(super) const EXPLICIT: &str = "explicit 2 MiB pages";
+pub(super) const TRANSPARENT: &str = "transparent huge pages";
+pub(super) const PLAIN: &str = "plain pages";
 /// Arena bytes behind the last frame, for probing reads.
 pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
 
@@ -52,11 +54,12 @@ impl Arena {
         let bytes = (frames_bytes + SCRATCH_BYTES).next_multiple_of(HUGE_PAGE_BYTES);
         let mut grants = Vec::new();
         let explicit = match huge {
-            HugePages::Auto | HugePages::Explicit => map(bytes, libc::MAP_HUGETLB).ok(),
+            HugePages::Auto | HugePages::Explicit => Some(map(bytes, libc::MAP_HUGETLB)),
             HugePages::Transparent | HugePages::Off => None,
         };
+        let refused = explicit.as_ref().and_then(|mapped| mapped.as_ref().err());
         let (arena, granted) = match explicit {
-            Some(base) => {
+            Some(Ok(base)) => {
                 let arena = Arena {
                     base,
                     bytes,
@@ -64,7 +67,7 @@ impl Arena {
                 };
                 (arena, EXPLICIT)
             }
-            None => {
+            _ => {
                 let arena = Arena::map_aligned(bytes, frames_bytes)?;
                 let granted = match huge {
                     HugePages::Off => {
@@ -82,15 +85,22 @@ impl Arena {
         let kept_from_fork = arena.advise(libc::MADV_DONTFORK);
         arena.fault_in()?;
         let resident = arena.lock();
-        grants.push(arena.huge_grant(huge, granted));
+        grants.push(huge_pages::grant(
+            huge,
+            arena.huge_pages_granted(granted),
+            refused,
+        ));
         grants.push(match resident {
             Ok(()) => Grant::full("pool kept resident", "locked"),
             Err(e) => Grant::less(
                 "pool kept resident",
                 "locked",
-                "by registration or not at all",
-                format!("mlock: {e}"),
-                "raise `ulimit -l` above the budget, or grant CAP_IPC_LOCK; matters only where the machine swaps",
+                "no, unless registered",
+                format!("mlock: {e}; locked-memory limit {}", locked_memory::limit()),
+                format!(
+                    "{}; matters only where the machine swaps",
+                    locked_memory::FIX
+                ),
             ),
         });
         if !kept_from_fork {
@@ -115,21 +125,14 @@ impl Arena {
         }
     }
 
-    /// What became of the wish for huge pages, once all memory is faulted in.
-    fn huge_grant(&self, wish: HugePages, granted: &'static str) -> Grant {
-        let requested = match wish {
-            HugePages::Auto if granted == PLAIN => "explicit or transparent ones",
-            HugePages::Auto => granted,
-            HugePages::Explicit => EXPLICIT,
-            HugePages::Transparent => TRANSPARENT,
-            HugePages::Off => PLAIN,
-        };
+    /// What of the wish for huge pages is so, once all memory is faulted in.
+    fn huge_pages_granted(&self, granted: &'static str) -> Cow<'static, str> {
         // madvise(2) says yes also where transparent huge pages are switched off, or none is free.
         let huge_bytes = match granted {
             TRANSPARENT => sys::huge_bytes(self.base, self.bytes).unwrap_or(self.bytes),
             _ => self.bytes,
         };
-        let granted: Cow<'static, str> = match huge_bytes {
+        match huge_bytes {
             0 => PLAIN.into(),
             part if part < self.bytes => format!(
                 "{TRANSPARENT} for {} % of the pool",
@@ -137,17 +140,7 @@ impl Arena {
             )
             .into(),
             _ => granted.into(),
-        };
-        if requested == granted {
-            return Grant::full("huge pages", granted);
         }
-        Grant::less(
-            "huge pages",
-            requested,
-            granted,
-            "the kernel has too few reserved or free, or transparent ones are off",
-            "`sysctl vm.nr_hugepages=N` for explicit ones; `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`",
-        )
     }
 
     /// Maps plain memory at an address that huge pages can back.

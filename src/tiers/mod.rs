@@ -6,6 +6,7 @@
 pub(crate) mod arena;
 pub(crate) mod eviction;
 pub(crate) mod frame;
+mod huge_pages;
 #[cfg(all(test, loom))]
 mod loom_tests;
 pub(crate) mod pool;

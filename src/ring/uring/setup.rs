@@ -4,11 +4,14 @@ use super::{BUFFER_BYTES_MAX, FILES_MAX, Uring, hybrid};
 use crate::ring::backend::{Backend, Read, SEGMENTS_MAX, Segment, Wait};
 use crate::ring::grant::Grant;
 use crate::ring::options::Poll;
-use crate::ring::sys;
+use crate::ring::refusal;
 use crate::ring::wake::WakeWord;
 use io_uring::{IoUring, Probe, opcode};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+
+const REGISTER: &str = "io_uring_register";
+const FUTEX: &str = "futex wait in the ring";
 
 /// What to ask of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -35,21 +38,17 @@ impl Uring {
         let mut grants = vec![setup];
 
         let mut probe = Probe::new();
-        let probed = ring.submitter().register_probe(&mut probe).is_ok();
-        let supports = |code: u8| probed && probe.is_supported(code);
+        let probed = ring.submitter().register_probe(&mut probe);
+        let supports = |code: u8| probed.is_ok() && probe.is_supported(code);
 
         let fixed = register_buffers(&ring, config, &mut grants);
-        let registered_files = ring.submitter().register_files_sparse(FILES_MAX).is_ok();
-        grants.push(if registered_files {
-            Grant::full("registered files", "yes")
-        } else {
-            Grant::less(
-                "registered files",
-                "yes",
-                "no",
-                "the kernel refused the file table",
-                "Linux 5.19 or newer, or a higher `ulimit -n`",
-            )
+        let registered = ring.submitter().register_files_sparse(FILES_MAX);
+        grants.push(match &registered {
+            Ok(()) => Grant::full("registered files", "yes"),
+            Err(e) => {
+                let (why, fix) = refusal::explain(REGISTER, e);
+                Grant::less("registered files", "yes", "no", why, fix)
+            }
         });
         // A read that the kernel cannot start without blocking must not cost more than two worker threads.
         let _ = ring.submitter().register_iowq_max_workers(&mut [2, 2]);
@@ -64,12 +63,16 @@ impl Uring {
             // SAFETY: `fd` is a fresh descriptor that nothing else owns.
             wake.use_eventfd(unsafe { OwnedFd::from_raw_fd(fd) });
         }
-        grants.push(match (polled, futex) {
-            (true, _) => Grant::full("wake-up", "futex while idle"),
-            (_, true) => Grant::full("wake-up", "futex wait in the ring"),
-            _ => Grant::less(
+        grants.push(match (polled, futex, &probed) {
+            (true, ..) => Grant::full("wake-up", "futex while idle"),
+            (_, true, _) => Grant::full("wake-up", FUTEX),
+            (.., Err(e)) => {
+                let (why, fix) = refusal::explain(REGISTER, e);
+                Grant::less("wake-up", FUTEX, "eventfd", why, fix)
+            }
+            (.., Ok(())) => Grant::less(
                 "wake-up",
-                "futex wait in the ring",
+                FUTEX,
                 "eventfd",
                 "IORING_OP_FUTEX_WAIT needs Linux 6.7",
                 "a newer kernel; costs about a microsecond a wake-up",
@@ -126,7 +129,7 @@ impl Uring {
             in_flight: 0,
             vectors: vec![[empty; SEGMENTS_MAX]; config.depth as usize].into_boxed_slice(),
             files: Vec::new(),
-            registered_files,
+            registered_files: registered.is_ok(),
             arena: config.arena as usize,
             arena_bytes: config.arena_bytes,
             fixed,
@@ -286,14 +289,13 @@ fn register_buffers(ring: &IoUring, config: UringConfig, grants: &mut Vec<Grant>
             true
         }
         Err(e) => {
-            let limit = sys::memlock_limit()
-                .map_or_else(|| "unlimited".into(), |b| format!("{} KiB", b / 1024));
+            let (why, fix) = refusal::explain(REGISTER, &e);
             grants.push(Grant::less(
                 "registered buffers",
                 "the whole pool",
                 "no",
-                format!("{e}; locked-memory limit {limit}"),
-                "raise `ulimit -l` (LimitMEMLOCK= in systemd) above the budget, or grant CAP_IPC_LOCK",
+                why,
+                fix,
             ));
             false
         }
