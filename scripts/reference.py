@@ -5,10 +5,12 @@
     reference.py perplexity MODEL --tokens IDS [--ctx 512]
     reference.py generate MODEL --tokens IDS -n N
     reference.py compare A.npy B.npy
+    reference.py make-model --arch llama|qwen2|qwen3|gemma3 --out FILE.gguf [--type TYPE] [--seed N] [--layers N]
+                            [--tied | --untied] [--rope-scaling none|linear|yarn] [--rope-freqs]
 
 IDS is 1,2,3 or @FILE of token ids between commas or white space; nothing is added to them. Weights are dequantized
 by gguf.quants; all arithmetic is float64, and so are the logits unless --dtype says otherwise. Architectures:
-llama, qwen2, qwen3, gemma3, dense. Needs numpy and gguf 0.19; keeps four bytes for each weight in memory.
+llama, qwen2, qwen3, gemma3, dense. make-model writes a tiny random model of one of them. Needs numpy and gguf 0.19; keeps four bytes for each weight in memory.
 """
 
 import argparse
@@ -20,7 +22,8 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from reference import Refused, scoring
+from reference import Refused, scoring, tiny
+from reference.config import ARCHITECTURES
 from reference.model import Model
 
 
@@ -69,6 +72,11 @@ def run_compare(options):
         print(f"{name}: {'none' if value is None else format(value, '.8g')}")
 
 
+def run_make_model(options):
+    tiny.write(options)
+    print(f"{options.out}: {os.path.getsize(options.out)} bytes")
+
+
 def parser():
     top = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
@@ -98,6 +106,18 @@ def parser():
     compare = command("compare", run_compare, "how far B is from A")
     compare.add_argument("a")
     compare.add_argument("b")
+
+    make = command("make-model", run_make_model, "a tiny random model with every feature of its architecture")
+    make.add_argument("--arch", choices=ARCHITECTURES, required=True)
+    make.add_argument("--out", required=True)
+    make.add_argument("--type", default="F32", help=f"of the matrices: {', '.join(tiny.TYPES)}")
+    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--layers", type=int, help="2, or 7 for gemma3, of which the 6th is global")
+    tied = make.add_mutually_exclusive_group()
+    tied.add_argument("--tied", dest="tied", action="store_true", default=None, help="default for qwen3 and gemma3")
+    tied.add_argument("--untied", dest="tied", action="store_false", help="default for llama and qwen2")
+    make.add_argument("--rope-scaling", choices=["none", "linear", "yarn"], default="none")
+    make.add_argument("--rope-freqs", action="store_true", help="llama only")
     return top
 
 

@@ -129,7 +129,7 @@ def read_config(fields):
         sliding_window=window,
         sliding_layers=sliding_layers(meta, layers) if window else [False] * layers,
         adds_bos=adds_bos(meta),
-        bos=meta.raw("tokenizer.ggml.bos_token_id"),
+        bos=bos(meta),
     )
 
 
@@ -192,9 +192,21 @@ def sliding_layers(meta, layers):
     return [(layer + 1) % pattern != 0 for layer in range(layers)]
 
 
+# Pre-tokenizers that go with BOS although byte-level BPE alone does not: llama.cpp, src/llama-vocab.cpp.
+PRE_TOKENIZERS_WITH_BOS = (
+    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split()
+)
+
+
 def adds_bos(meta):
     """Whether text starts with BOS: the key, or llama.cpp's defaults (src/llama-vocab.cpp, llama_vocab::impl::load)."""
     kind = meta.text("tokenizer.ggml.model", "none")
     pre = meta.text("tokenizer.ggml.pre", "default")
-    default = kind in ("llama", "bert") or (kind == "gpt2" and pre in ("llama3", "llama-v3", "llama-bpe", "falcon3"))
+    default = kind in ("llama", "bert") or (kind == "gpt2" and pre in PRE_TOKENIZERS_WITH_BOS)
     return bool(meta.raw("tokenizer.ggml.add_bos_token", default))
+
+
+def bos(meta):
+    """The id of BOS, by the same function where the file names none."""
+    default = {"llama": 1, "gpt2": 11}.get(meta.text("tokenizer.ggml.model", "none"))
+    return meta.raw("tokenizer.ggml.bos_token_id", default)
