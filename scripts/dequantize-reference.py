@@ -21,8 +21,11 @@ import os
 import struct
 import sys
 
-import gguf
-import numpy as np
+try:
+    import gguf
+    import numpy as np
+except ImportError as error:
+    sys.exit(f"dequantize-reference: {error}: pip install numpy gguf==0.19")
 
 TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4".split()
 NAN = np.uint32(0x7FC00000)

@@ -10,7 +10,9 @@
 
 IDS is 1,2,3 or @FILE of token ids between commas or white space; nothing is added to them. Weights are dequantized
 by gguf.quants; all arithmetic is float64, and so are the logits unless --dtype says otherwise. Architectures:
-llama, qwen2, qwen3, gemma3, dense. make-model writes a tiny random model of one of them. Needs numpy and gguf 0.19; keeps four bytes for each weight in memory.
+llama, qwen2, qwen3, gemma3, dense. make-model writes a tiny random model of one of them.
+
+Needs numpy and gguf 0.19 (`pip install numpy gguf==0.19`); keeps four bytes for each weight in memory.
 """
 
 import argparse
@@ -18,7 +20,11 @@ import os
 import re
 import sys
 
-import numpy as np
+try:
+    import gguf  # noqa: F401, reference.model uses it
+    import numpy as np
+except ImportError as error:
+    sys.exit(f"reference: {error}: pip install numpy gguf==0.19")
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 

@@ -137,7 +137,8 @@ def query_scale(meta, layers, width, heads, key_length):
     """What query times key is multiplied with: 1 / sqrt(head size) (Vaswani et al. 2017, section 3.2.1).
 
     Gemma 3 27B alone (62 layers) has query_pre_attn_scalar = 168 = width / heads in its HF config, with a head
-    size of 128; GGUF has no key for it and llama.cpp too goes by the number of layers.
+    size of 128; GGUF has no key for it and llama.cpp too goes by the number of layers. `attention.scale` is meant for
+    other architectures, and llama.cpp would ignore it here.
     """
     if meta.architecture == "gemma3" and layers == 62:
         scale = (width // heads) ** -0.5
@@ -147,7 +148,10 @@ def query_scale(meta, layers, width, heads, key_length):
 
 
 def default_rope_base(architecture):
-    """gguf.md: 10000, as in Su et al. 2021; HF Gemma3TextConfig.rope_theta: 1e6 for global layers."""
+    """gguf.md: 10000, as in Su et al. 2021; HF Gemma3TextConfig.rope_theta: 1e6 for global layers.
+
+    Every converter writes the key; llama.cpp would take 10000 for Gemma too.
+    """
     return 1e6 if architecture == "gemma3" else 10000.0
 
 
@@ -161,7 +165,7 @@ def rope_scaling(meta):
     kind = meta.text(f"{meta.architecture}.rope.scaling.type", "linear")
     if kind not in ("none", "linear", "yarn"):
         raise Refused(f"RoPE scaling {kind!r} is not supported")
-    # Hugging Face lets these replace YaRN's temperature, llama.cpp ignores them in these architectures.
+    # These replace YaRN's temperature in Hugging Face; no file of these architectures is known to have them.
     for key, neutral in (("yarn_log_multiplier", 0.0), ("yarn_attn_factor", 1.0)):
         if meta.number(f"rope.scaling.{key}", neutral) != neutral:
             raise Refused(f"rope.scaling.{key} is not supported")
