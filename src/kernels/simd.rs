@@ -56,6 +56,15 @@ pub(crate) trait Simd: Copy {
     fn load_f32(self, from: &[u8; 64]) -> Self::F;
     /// Sixteen little-endian half-precision floats, denormals, infinities and NaNs included.
     fn load_f16(self, from: &[u8; 32]) -> Self::F;
+    /// A half-precision float in each lane.
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> Self::F {
+        let mut halves = [0; 32];
+        for half in halves.as_chunks_mut().0 {
+            *half = bits.to_le_bytes();
+        }
+        self.load_f16(&halves)
+    }
     /// Sixteen little-endian bfloat16.
     fn load_bf16(self, from: &[u8; 32]) -> Self::F;
 
@@ -72,6 +81,22 @@ pub(crate) trait Simd: Copy {
     fn shift_left_bytes<const N: u32>(self, x: Self::B) -> Self::B;
     /// `table[index]` of each byte of `index`, which is below 16.
     fn look_up(self, table: Self::B, index: Self::B) -> Self::B;
+    /// All ones in byte `l` where bit `l` is set, else zero.
+    #[inline(always)]
+    fn bytes_of_bits(self, bits: u16) -> Self::B {
+        const SECOND: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+        const BIT: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
+        let bytes = self.load_bytes(&u128::from(bits).to_le_bytes());
+        let bit = self.load_bytes(&BIT);
+        let spread = self.look_up(bytes, self.load_bytes(&SECOND));
+        self.equal_bytes(self.and_bytes(spread, bit), bit)
+    }
+    /// `low[n]` for the low nibble `n` of each byte, and `high[n]` for the high one. `None` where registers of floats
+    /// are no tables.
+    #[inline(always)]
+    fn look_up_nibbles(self, _low: Self::F, _high: Self::F, _x: Self::B) -> Option<[Self::F; 2]> {
+        None
+    }
     /// Bytes 0 to 255 as floats.
     fn unsigned(self, x: Self::B) -> Self::F;
     /// Bytes -128 to 127 as floats.

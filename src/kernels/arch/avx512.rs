@@ -181,6 +181,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, bits: u16) -> __m512 {
+        registers!(_mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)))
+    }
+
+    #[inline(always)]
     fn load_bf16(self, from: &[u8; 32]) -> __m512 {
         // SAFETY: as in `load`: 32 bytes are there.
         let halves = unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
@@ -242,6 +247,23 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn look_up(self, table: __m128i, index: __m128i) -> __m128i {
         registers!(_mm_shuffle_epi8(table, index))
+    }
+
+    #[inline(always)]
+    fn bytes_of_bits(self, bits: u16) -> __m128i {
+        registers!(_mm_movm_epi8(bits))
+    }
+
+    #[inline(always)]
+    fn look_up_nibbles(self, low: __m512, high: __m512, x: __m128i) -> Option<[__m512; 2]> {
+        // The permutation heeds the low four bits of its index.
+        registers!({
+            let index = _mm512_cvtepu8_epi32(x);
+            Some([
+                _mm512_permutexvar_ps(index, low),
+                _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(index), high),
+            ])
+        })
     }
 
     #[inline(always)]

@@ -151,6 +151,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn splat_f16(self, bits: u16) -> [f32; 16] {
+        [half(bits); 16]
+    }
+
+    #[inline(always)]
     fn load_bf16(self, from: &[u8; 32]) -> [f32; 16] {
         let (halves, _) = from.as_chunks::<2>();
         from_fn(|l| f32::from_bits(u32::from(u16::from_le_bytes(halves[l])) << 16))
