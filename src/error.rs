@@ -162,6 +162,48 @@ pub enum Error {
         /// How many there are.
         limit: u64,
     },
+    /// A model, or a part of it, that there is no code for.
+    #[error("{}: cannot be run: {what}", .path.display())]
+    Unsupported {
+        /// The model's file.
+        path: PathBuf,
+        /// What is not known.
+        what: String,
+    },
+    /// The pool is too small to run a model.
+    #[error(
+        "a pool of {have} frames is too small to run the model: it needs {need}; raise dram_budget"
+    )]
+    PoolTooSmall {
+        /// Frames needed.
+        need: u64,
+        /// Frames there are.
+        have: u64,
+    },
+    /// A session has no room for more tokens.
+    #[error("the context has room for {room} more of {positions} tokens, not {need}: raise it")]
+    ContextFull {
+        /// Tokens asked for.
+        need: u64,
+        /// Tokens there is room for.
+        room: u64,
+        /// Tokens of the whole context.
+        positions: u64,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("token {token} is not one of the vocabulary's {vocabulary}")]
+    NoSuchToken {
+        /// The token.
+        token: u32,
+        /// How many there are.
+        vocabulary: u64,
+    },
+    /// Ended because its cancel handle was used.
+    #[error("cancelled")]
+    Cancelled,
+    /// Slices given to a kernel do not fit together.
+    #[error(transparent)]
+    Shape(#[from] crate::kernels::ShapeError),
     /// This process is a fork of the one that built the engine.
     #[error(
         "this process is a fork: the engine and its memory stayed with the parent; build a new engine here"

@@ -53,9 +53,10 @@ mod tiers;
 
 #[cfg(not(loom))]
 pub use engine::{
-    Array, ArrayIter, Batch, Chunks, Dtype, Engine, EngineBuilder, Field, FieldRange, Gguf,
-    LaneStats, OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
-    Spin, Stats, Tensor, TensorType, Value, ValueType, View,
+    Array, ArrayIter, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field, FieldRange,
+    Finish, Generation, Gguf, KvFormat, LaneStats, Model, ModelOptions, ModelPlan, ModelStats,
+    OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors, Sampling,
+    Session, SessionOptions, Spin, Stats, Tensor, TensorType, Value, ValueType, View,
 };
 pub use error::{Error, Result};
 pub use ring::fault::Fault;

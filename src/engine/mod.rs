@@ -12,6 +12,7 @@ pub(crate) mod future;
 mod geometry;
 mod hits;
 mod layout;
+pub(crate) mod model;
 pub(crate) mod plan;
 mod prefetch;
 pub(crate) mod report;
@@ -30,6 +31,10 @@ pub use field::{Field, OpenOptions};
 pub use formats::gguf::{Array, ArrayIter, Gguf, Tensor, TensorType, Value, ValueType};
 pub use formats::safetensors::{Dtype, SafeTensor, SafeTensors};
 pub use future::ReadFuture;
+pub use model::{
+    Cancel, Finish, Generation, KvFormat, Model, ModelOptions, ModelPlan, ModelStats, Sampling,
+    Session, SessionOptions,
+};
 pub use plan::{FieldRange, Plan};
 pub use report::Report;
 pub use stats::{LaneStats, Stats};

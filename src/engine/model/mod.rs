@@ -1,0 +1,203 @@
+//! Models that are bigger than the memory they run in.
+//!
+//! A [`Model`] keeps its weights in its file: they are pages of the engine's pool like any other, read in the order in
+//! which a token needs them. A [`Session`] is a text in progress: its tokens, its keys and values.
+
+mod attention;
+mod config;
+mod crew;
+mod forward;
+mod kv_cache;
+mod multiply;
+mod options;
+mod plan;
+mod rope;
+mod sampler;
+mod segments;
+mod session;
+mod stats;
+mod stream;
+mod weights;
+
+use super::Engine;
+use super::formats::gguf::Gguf;
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use config::Config;
+use crew::Crew;
+use forward::Forward;
+use multiply::Multiplier;
+use segments::{Room, Segments};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use stream::Stream;
+use weights::Weights;
+
+pub use kv_cache::KvFormat;
+pub use options::{ModelOptions, SessionOptions};
+pub use plan::ModelPlan;
+pub use sampler::Sampling;
+pub use session::{Cancel, Finish, Generation, Session};
+pub use stats::ModelStats;
+
+/// Frames for what is read beside the weights: rows of the embedding, the metadata.
+const FRAMES_BESIDE: u64 = 4;
+
+/// A dense decoder of the Llama, Qwen 2 and 3 or Gemma 3 family in a GGUF file. A cheap handle: clones share everything.
+///
+/// Every weight is read through the engine's pool. As much of the model as fits, from its beginning, stays there, pinned;
+/// the rest is read once for every token, ahead of the arithmetic. The tokens are the same, bit for bit, for every budget,
+/// page size, number of threads, size of a prompt's batches and backend.
+///
+/// # Examples
+/// ```no_run
+/// use ringfield::{Engine, Model, Sampling, SessionOptions};
+///
+/// # fn main() -> ringfield::Result<()> {
+/// let engine = Engine::builder().dram_budget(32 << 20).build()?;
+/// let model = Model::open(&engine, "model.gguf")?;
+/// let mut session = model.session(SessionOptions::new())?;
+/// session.feed(&[1, 2, 3])?;
+/// for token in session.generate(Sampling::new(), 16) {
+///     println!("{}", token?);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    gguf: Gguf,
+    config: Config,
+    vocabulary: usize,
+    plan: ModelPlan,
+    batch: usize,
+    /// One pass at a time: the weights go by once.
+    forward: Mutex<Forward>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("architecture", &self.inner.config.name)
+            .field("layers", &self.inner.config.layers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Opens the model in the file `path` with the defaults of [`ModelOptions`].
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn open(engine: &Engine, path: impl AsRef<Path>) -> Result<Model> {
+        Model::open_with(engine, path, ModelOptions::new())
+    }
+
+    /// Opens the model in the file `path`, and reads what of it will stay in memory.
+    ///
+    /// # Errors
+    /// Those of [`Gguf::open`] and [`crate::Field::read`]; [`Error::Unsupported`] for an architecture or a tensor type that
+    /// there is no code for; [`Error::Malformed`] for shapes that contradict each other; [`Error::PoolTooSmall`].
+    pub fn open_with(
+        engine: &Engine,
+        path: impl AsRef<Path>,
+        options: ModelOptions,
+    ) -> Result<Model> {
+        let path = path.as_ref();
+        let gguf = Gguf::open(engine, path)?;
+        let config = Config::read(&gguf, path)?;
+        let mut weights = Weights::read(&gguf, path, &config)?;
+        let vocabulary = weights.embedding.rows;
+        let matrices = std::mem::take(&mut weights.matrices);
+        let frames = engine.frames();
+        let room = Room {
+            page_bytes: engine.page_size(),
+            frames: options.frames(engine).saturating_sub(FRAMES_BESIDE),
+            ahead_bytes: options.ahead_bytes,
+        };
+        let segments = Segments::cut(&matrices, room).map_err(|need| Error::PoolTooSmall {
+            need: need + FRAMES_BESIDE,
+            have: frames,
+        })?;
+        let plan = ModelPlan {
+            resident_bytes: segments.resident_bytes,
+            streamed_bytes: segments.streamed_bytes,
+            memory_bytes: weights.memory_bytes(),
+            threads: options.threads,
+        };
+        let stream = Stream::open(engine, matrices, segments)?;
+        let kernels = match options.isa {
+            None => Kernels::new(),
+            Some(isa) => Kernels::with(isa).ok_or_else(|| Error::InvalidOption {
+                option: "isa",
+                value: isa.to_string(),
+                why: "this processor does not have it".into(),
+            })?,
+        };
+        let multiplier = Multiplier::new(stream, kernels, options.threads);
+        let crew = Crew::new(options.threads, multiplier)?;
+        Ok(Model {
+            inner: Arc::new(Inner {
+                engine: engine.clone(),
+                vocabulary,
+                plan,
+                batch: options.batch,
+                forward: Mutex::new(Forward::new(config.clone(), weights, crew)),
+                config,
+                gguf,
+            }),
+        })
+    }
+
+    /// Begins a text.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a context that the budget of keys and values has no room for.
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
+        Session::new(self.clone(), options)
+    }
+
+    /// The engine that reads it.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// Its file: names, shapes, metadata.
+    pub fn gguf(&self) -> &Gguf {
+        &self.inner.gguf
+    }
+
+    /// What stays in memory and what is read for every token.
+    pub fn plan(&self) -> &ModelPlan {
+        &self.inner.plan
+    }
+
+    /// What it did so far. Waits for a pass in progress.
+    pub fn stats(&self) -> ModelStats {
+        let forward = self.inner.forward.lock();
+        let forward = forward.unwrap_or_else(PoisonError::into_inner);
+        let multiplier = forward.crew.state();
+        let mut stats = ModelStats {
+            memory_bytes: self.inner.plan.memory_bytes
+                + forward.memory_bytes()
+                + multiplier.memory_bytes(),
+            ..ModelStats::default()
+        };
+        multiplier.stream.count(&mut stats);
+        stats
+    }
+
+    /// Tokens of its vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        self.inner.vocabulary
+    }
+
+    /// Positions it was trained for.
+    pub fn context(&self) -> usize {
+        self.inner.config.context
+    }
+}

@@ -1,0 +1,135 @@
+//! How a model is opened, and a session begun.
+
+use super::kv_cache::KvFormat;
+use crate::engine::Engine;
+use crate::kernels::Isa;
+
+/// Bytes to be ahead of the arithmetic: bandwidth times latency, four times over. A solid-state disk that gives 3 GB/s
+/// answers a read of 256 KiB within half a millisecond or so when it is that busy.
+const AHEAD_BYTES: u64 = 6 << 20;
+const BATCH: usize = 64;
+
+/// How to open a model.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ModelOptions {
+    pub(super) threads: usize,
+    pub(super) batch: usize,
+    pub(super) ahead_bytes: u64,
+    pub(super) pool_bytes: Option<u64>,
+    pub(super) isa: Option<Isa>,
+}
+
+impl Default for ModelOptions {
+    fn default() -> ModelOptions {
+        ModelOptions::new()
+    }
+}
+
+impl ModelOptions {
+    /// The defaults.
+    pub fn new() -> ModelOptions {
+        ModelOptions {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            batch: BATCH,
+            ahead_bytes: AHEAD_BYTES,
+            pool_bytes: None,
+            isa: None,
+        }
+    }
+
+    /// Threads that compute, the caller's included. Default: one for each processor. They sleep while there is nothing to
+    /// do.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> ModelOptions {
+        self.threads = threads.clamp(1, 1024);
+        self
+    }
+
+    /// Tokens of a prompt that go through the model together, so that a weight is read once for all of them. Default 64.
+    /// Costs memory: some tens of KiB a token.
+    #[must_use]
+    pub fn batch(mut self, tokens: usize) -> ModelOptions {
+        self.batch = tokens.clamp(1, 4096);
+        self
+    }
+
+    /// Bytes of weights that are asked for ahead of the arithmetic. Default 6 MiB; at most half of the pool.
+    #[must_use]
+    pub fn read_ahead(mut self, bytes: u64) -> ModelOptions {
+        self.ahead_bytes = bytes;
+        self
+    }
+
+    /// Bytes of the engine's pool that this model may take. Default: all of it. Leave room for other models and fields of
+    /// the same engine: what a model keeps in memory is pinned.
+    #[must_use]
+    pub fn pool(mut self, bytes: u64) -> ModelOptions {
+        self.pool_bytes = Some(bytes);
+        self
+    }
+
+    /// The instruction set that computes. Default: the widest of this processor.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> ModelOptions {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// Frames it may take.
+    pub(super) fn frames(&self, engine: &Engine) -> u64 {
+        let given = self.pool_bytes.map(|bytes| bytes / engine.page_size());
+        given.unwrap_or(u64::MAX).min(engine.frames())
+    }
+}
+
+/// How to begin a session.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    pub(super) context: Option<usize>,
+    pub(super) kv_budget: u64,
+    pub(super) kv_format: KvFormat,
+}
+
+/// Bytes for keys and values where the host says nothing.
+const KV_BUDGET: u64 = 64 << 20;
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions::new()
+    }
+}
+
+impl SessionOptions {
+    /// The defaults.
+    pub fn new() -> SessionOptions {
+        SessionOptions {
+            context: None,
+            kv_budget: KV_BUDGET,
+            kv_format: KvFormat::F16,
+        }
+    }
+
+    /// Tokens that the text can have, prompt included. Default: what the model was trained for, or as many as the budget
+    /// of keys and values has room for.
+    #[must_use]
+    pub fn context(mut self, tokens: usize) -> SessionOptions {
+        self.context = Some(tokens);
+        self
+    }
+
+    /// Bytes for keys and values, beside the engine's budget. Default 64 MiB.
+    #[must_use]
+    pub fn kv_budget(mut self, bytes: u64) -> SessionOptions {
+        self.kv_budget = bytes;
+        self
+    }
+
+    /// How keys and values are kept. Default half precision.
+    #[must_use]
+    pub fn kv_format(mut self, format: KvFormat) -> SessionOptions {
+        self.kv_format = format;
+        self
+    }
+}
