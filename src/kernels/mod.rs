@@ -30,19 +30,28 @@
 //! 3. Lane `l` and lane `l + 8` are added, then `l + 4`, `l + 2`, `l + 1`.
 //!
 //! `w` is the element as `dequantize` gives it. Two instruction sets that both fuse give the same bits, and so do two
-//! that do not. A batched kernel gives each column the bits of the single one. Functions of one element, such as
-//! [`Kernels::silu`], depend on that element alone.
+//! that do not. A batched kernel gives each column the bits of the single one.
+//!
+//! The sums inside of norms and softmax go the same way. Functions of one element, such as [`Kernels::silu`], depend on
+//! that element alone.
 
+mod activation;
 pub(crate) mod arch;
+mod axpy;
 mod columns;
 mod dequantize;
 mod dot;
+mod elementwise;
+mod exp;
 mod formats;
 mod isa;
 mod matvec;
+mod norm;
+mod rope;
 mod row_format;
 mod shape;
 mod simd;
+mod softmax;
 
 pub use isa::{Isa, Kernels};
 pub use row_format::RowFormat;

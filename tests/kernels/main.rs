@@ -1,5 +1,10 @@
 //! Kernels against 64-bit arithmetic, and against each other: the bits must not depend on how a call is cut.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod functions;
+mod isas;
+mod norms;
 mod products;
 mod random;
+mod rope;
+mod softmax;

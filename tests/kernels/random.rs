@@ -23,4 +23,10 @@ impl Random {
     pub(crate) fn floats(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.float()).collect()
     }
+
+    /// Any floats, but no NaN, for its bits may differ.
+    pub(crate) fn bit_patterns(&mut self, len: usize) -> Vec<f32> {
+        let any = std::iter::repeat_with(|| f32::from_bits(self.next() as u32));
+        any.filter(|x| !x.is_nan()).take(len).collect()
+    }
 }
