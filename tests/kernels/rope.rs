@@ -5,9 +5,11 @@ use crate::random::Random;
 use ringfield::kernels::{Isa, Kernels};
 
 type Rope = fn(Kernels, &mut [f32], &[f32], &[f32]);
+/// The places of pair `i` of `pairs`.
+type Places = fn(usize, usize) -> [usize; 2];
 
-/// Each way of pairing: the places of pair `i` of `pairs`.
-const WAYS: [(Rope, fn(usize, usize) -> [usize; 2]); 2] = [
+/// Each way of pairing.
+const WAYS: [(Rope, Places); 2] = [
     (
         |k, x, cos, sin| k.rope_interleaved(x, cos, sin).unwrap(),
         |i, _| [2 * i, 2 * i + 1],

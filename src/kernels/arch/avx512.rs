@@ -1,5 +1,7 @@
 //! AVX-512: a vector is one register.
 
+use super::registers::{arrays, registers};
+use super::x86_bytes::x86_bytes;
 use crate::kernels::simd::{Algorithm, Simd};
 use std::arch::x86_64::*;
 
@@ -32,17 +34,6 @@ impl Avx512 {
     }
 }
 
-/// An expression of intrinsics that touch registers only.
-macro_rules! registers {
-    ($e:expr) => {{
-        // SAFETY: the processor has the feature, because a value of the proof exists; no memory is touched.
-        #[allow(clippy::multiple_unsafe_ops_per_block)]
-        unsafe {
-            $e
-        }
-    }};
-}
-
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -58,14 +49,12 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn load(self, from: &[f32; 16]) -> __m512 {
-        // SAFETY: the feature is there (`self`), and sixteen floats are behind the reference; no alignment is needed.
-        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+        arrays!(_mm512_loadu_ps(from.as_ptr()))
     }
 
     #[inline(always)]
     fn store(self, x: __m512, to: &mut [f32; 16]) {
-        // SAFETY: as in `load`, and the reference is unique.
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+        arrays!(_mm512_storeu_ps(to.as_mut_ptr(), x))
     }
 
     #[inline(always)]
@@ -169,14 +158,12 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn load_f32(self, from: &[u8; 64]) -> __m512 {
-        // SAFETY: as in `load`: 64 bytes are there.
-        unsafe { _mm512_loadu_ps(from.as_ptr().cast()) }
+        arrays!(_mm512_loadu_ps(from.as_ptr().cast()))
     }
 
     #[inline(always)]
     fn load_f16(self, from: &[u8; 32]) -> __m512 {
-        // SAFETY: as in `load`: 32 bytes are there.
-        let halves = unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
+        let halves = arrays!(_mm256_loadu_si256(from.as_ptr().cast()));
         registers!(_mm512_cvtph_ps(halves))
     }
 
@@ -187,67 +174,13 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn load_bf16(self, from: &[u8; 32]) -> __m512 {
-        // SAFETY: as in `load`: 32 bytes are there.
-        let halves = unsafe { _mm256_loadu_si256(from.as_ptr().cast()) };
+        let halves = arrays!(_mm256_loadu_si256(from.as_ptr().cast()));
         registers!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(
             _mm512_cvtepu16_epi32(halves)
         )))
     }
 
-    #[inline(always)]
-    fn load_bytes(self, from: &[u8; 16]) -> __m128i {
-        // SAFETY: as in `load`: 16 bytes are there.
-        unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
-    fn splat_byte(self, x: u8) -> __m128i {
-        registers!(_mm_set1_epi8(x as i8))
-    }
-
-    #[inline(always)]
-    fn and_bytes(self, a: __m128i, b: __m128i) -> __m128i {
-        registers!(_mm_and_si128(a, b))
-    }
-
-    #[inline(always)]
-    fn or_bytes(self, a: __m128i, b: __m128i) -> __m128i {
-        registers!(_mm_or_si128(a, b))
-    }
-
-    #[inline(always)]
-    fn sub_bytes(self, a: __m128i, b: __m128i) -> __m128i {
-        registers!(_mm_sub_epi8(a, b))
-    }
-
-    #[inline(always)]
-    fn equal_bytes(self, a: __m128i, b: __m128i) -> __m128i {
-        registers!(_mm_cmpeq_epi8(a, b))
-    }
-
-    #[inline(always)]
-    fn shift_right_bytes<const N: u32>(self, x: __m128i) -> __m128i {
-        // There is no shift of bytes: what comes over from the neighbour is masked away.
-        let count = N as i32;
-        registers!(_mm_and_si128(
-            _mm_srl_epi16(x, _mm_cvtsi32_si128(count)),
-            _mm_set1_epi8((0xff_u8 >> N) as i8)
-        ))
-    }
-
-    #[inline(always)]
-    fn shift_left_bytes<const N: u32>(self, x: __m128i) -> __m128i {
-        let count = N as i32;
-        registers!(_mm_and_si128(
-            _mm_sll_epi16(x, _mm_cvtsi32_si128(count)),
-            _mm_set1_epi8((0xff_u8 << N) as i8)
-        ))
-    }
-
-    #[inline(always)]
-    fn look_up(self, table: __m128i, index: __m128i) -> __m128i {
-        registers!(_mm_shuffle_epi8(table, index))
-    }
+    x86_bytes!();
 
     #[inline(always)]
     fn bytes_of_bits(self, bits: u16) -> __m128i {

@@ -1,5 +1,6 @@
 //! No vectors: any processor. Plain loops, from which the compiler may make what the target has.
 
+use super::half::half;
 use crate::kernels::simd::Simd;
 use std::array::from_fn;
 
@@ -7,19 +8,11 @@ use std::array::from_fn;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scalar;
 
-/// A half-precision float, exactly. IEEE 754-2008, binary16.
+/// Sixteen 16-bit numbers.
 #[inline(always)]
-fn half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let exponent = u32::from(bits >> 10) & 0x1f;
-    let fraction = u32::from(bits) & 0x3ff;
-    let magnitude = match (exponent, fraction) {
-        // Zeros and denormals: fraction * 2^-24, exact in 32 bits.
-        (0, _) => (fraction as f32 * f32::from_bits(0x3380_0000)).to_bits(),
-        (0x1f, _) => 0x7f80_0000 | fraction << 13,
-        _ => (exponent + 112) << 23 | fraction << 13,
-    };
-    f32::from_bits(sign | magnitude)
+fn load_16_bits(from: &[u8; 32]) -> [i32; 16] {
+    let (halves, _) = from.as_chunks::<2>();
+    from_fn(|l| i32::from(u16::from_le_bytes(halves[l])))
 }
 
 impl Simd for Scalar {
@@ -146,8 +139,7 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn load_f16(self, from: &[u8; 32]) -> [f32; 16] {
-        let (halves, _) = from.as_chunks::<2>();
-        from_fn(|l| half(u16::from_le_bytes(halves[l])))
+        half(self, load_16_bits(from))
     }
 
     #[inline(always)]
@@ -157,8 +149,7 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn load_bf16(self, from: &[u8; 32]) -> [f32; 16] {
-        let (halves, _) = from.as_chunks::<2>();
-        from_fn(|l| f32::from_bits(u32::from(u16::from_le_bytes(halves[l])) << 16))
+        self.of_bits(self.shift_left_int::<16>(load_16_bits(from)))
     }
 
     #[inline(always)]
