@@ -144,6 +144,26 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
+    /// A model asks for something that is not implemented.
+    #[error("{}: {key} is `{found}`, which is not supported; supported: {supported}", .path.display())]
+    Unsupported {
+        /// The model's first file.
+        path: PathBuf,
+        /// The key of its metadata.
+        key: &'static str,
+        /// Its value, or how it begins.
+        found: String,
+        /// The values that would do.
+        supported: String,
+    },
+    /// A token is not in the vocabulary.
+    #[error("there is no token {token}: the vocabulary has {len}")]
+    NoSuchToken {
+        /// The token.
+        token: u32,
+        /// Tokens there are.
+        len: u32,
+    },
     /// The device did not answer within `read_deadline`.
     #[error("{}: page {page} was not read within {deadline:?}", .path.display())]
     TimedOut {

@@ -1,0 +1,3 @@
+//! Models that run: from text to tokens and back.
+
+pub(crate) mod tokenizer;
