@@ -144,6 +144,26 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
+    /// A model asks for something that there is no code for.
+    #[error("{}: {key} is `{found}`, which is not supported; supported: {supported}", .path.display())]
+    Unsupported {
+        /// The model's first file.
+        path: PathBuf,
+        /// The key of its metadata, or what of it.
+        key: &'static str,
+        /// Its value, or how it begins.
+        found: String,
+        /// The values that would do.
+        supported: String,
+    },
+    /// A token is not in the vocabulary.
+    #[error("there is no token {token}: the vocabulary has {len}")]
+    NoSuchToken {
+        /// The token.
+        token: u32,
+        /// Tokens there are.
+        len: u32,
+    },
     /// The device did not answer within `read_deadline`.
     #[error("{}: page {page} was not read within {deadline:?}", .path.display())]
     TimedOut {
@@ -161,14 +181,6 @@ pub enum Error {
         what: &'static str,
         /// How many there are.
         limit: u64,
-    },
-    /// A model, or a part of it, that there is no code for.
-    #[error("{}: cannot be run: {what}", .path.display())]
-    Unsupported {
-        /// The model's file.
-        path: PathBuf,
-        /// What is not known.
-        what: String,
     },
     /// The pool is too small to run a model.
     #[error(
@@ -189,14 +201,6 @@ pub enum Error {
         room: u64,
         /// Tokens of the whole context.
         positions: u64,
-    },
-    /// A token that the vocabulary does not have.
-    #[error("token {token} is not one of the vocabulary's {vocabulary}")]
-    NoSuchToken {
-        /// The token.
-        token: u32,
-        /// How many there are.
-        vocabulary: u64,
     },
     /// Ended because its cancel handle was used.
     #[error("cancelled")]

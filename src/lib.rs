@@ -58,6 +58,8 @@ pub use engine::{
     OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors, Sampling,
     Session, SessionOptions, Spin, Stats, Tensor, TensorType, Value, ValueType, View,
 };
+#[cfg(not(loom))]
+pub use engine::{Decoder, EncodeOptions, Message, Role, Tokenizer};
 pub use error::{Error, Result};
 pub use ring::fault::Fault;
 pub use ring::grant::Grant as ReportRow;
@@ -134,4 +136,5 @@ const _: () = {
     send::<Batch>();
     send::<ReadFuture<'_>>();
     send::<Plan>();
+    send_sync::<Tokenizer>();
 };

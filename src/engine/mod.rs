@@ -31,6 +31,7 @@ pub use field::{Field, OpenOptions};
 pub use formats::gguf::{Array, ArrayIter, Gguf, Tensor, TensorType, Value, ValueType};
 pub use formats::safetensors::{Dtype, SafeTensor, SafeTensors};
 pub use future::ReadFuture;
+pub use model::tokenizer::{Decoder, EncodeOptions, Message, Role, Tokenizer};
 pub use model::{
     Cancel, Finish, Generation, KvFormat, Model, ModelOptions, ModelPlan, ModelStats, Sampling,
     Session, SessionOptions,

@@ -7,6 +7,8 @@ use std::path::Path;
 const LAYERS_MAX: u64 = 1 << 10;
 const WIDTH_MAX: u64 = 1 << 20;
 const CONTEXT_MAX: u64 = 1 << 24;
+/// Characters of a value in an error.
+const FOUND_CHARS: usize = 40;
 
 /// A family of dense decoders that differ in a few places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,8 +163,7 @@ impl Config {
         let name = keys.text("general.architecture")?.unwrap_or_default();
         let Some(known) = ARCHITECTURES.iter().find(|known| known.name == name) else {
             let all: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
-            let what = format!("the architecture is not one of {}", all.join(", "));
-            return Err(keys.unsupported(what));
+            return Err(keys.unsupported("general.architecture", &name, &all.join(", ")));
         };
         let number = |key: &str| keys.number(known.name, key);
         let float = |key: &str| keys.float(known.name, key);
@@ -192,8 +193,8 @@ impl Config {
             return Err(keys.malformed(format!("{heads} heads of {head_len} elements")));
         }
         if let Some(n) = number("attention.value_length")?.filter(|&n| n != head_len as u64) {
-            let what = format!("values have {n} elements and keys {head_len}: not supported");
-            return Err(keys.unsupported(what));
+            let supported = format!("{head_len}, as keys have");
+            return Err(keys.unsupported("attention.value_length", &n.to_string(), &supported));
         }
         let rope_len = match number("rope.dimension_count")? {
             Some(n) => n.min(WIDTH_MAX) as usize,
@@ -260,10 +261,13 @@ impl Keys<'_> {
         }
     }
 
-    fn unsupported(&self, what: String) -> Error {
+    /// The value may be of any length, so only its beginning is told.
+    fn unsupported(&self, key: &'static str, found: &str, supported: &str) -> Error {
         Error::Unsupported {
             path: self.path.to_path_buf(),
-            what,
+            key,
+            found: found.chars().take(FOUND_CHARS).collect(),
+            supported: supported.into(),
         }
     }
 
@@ -311,10 +315,7 @@ impl Keys<'_> {
                     attention_factor: self.float(name, "rope.scaling.attn_factor")?.unwrap_or(1.0),
                 })
             }
-            Some(_) => {
-                let what = "rope.scaling.type is not one of none, linear, yarn".into();
-                Err(self.unsupported(what))
-            }
+            Some(kind) => Err(self.unsupported("rope.scaling.type", kind, "none, linear, yarn")),
         }
     }
 }

@@ -17,6 +17,7 @@ mod segments;
 mod session;
 mod stats;
 mod stream;
+pub(crate) mod tokenizer;
 mod weights;
 
 use super::Engine;

@@ -134,7 +134,7 @@ impl Session {
         match tokens.iter().find(|&&token| token as usize >= vocabulary) {
             Some(&token) => Err(Error::NoSuchToken {
                 token,
-                vocabulary: vocabulary as u64,
+                len: vocabulary as u32,
             }),
             None => Ok(()),
         }

@@ -140,7 +140,9 @@ impl Reader<'_> {
             Some(format) => Ok((tensor, format)),
             None => Err(Error::Unsupported {
                 path: self.path.to_path_buf(),
-                what: format!("there are no kernels for {} of `{name}`", tensor.kind()),
+                key: "the type of a tensor",
+                found: format!("{} of {name}", tensor.kind()),
+                supported: RowFormat::ALL.map(RowFormat::name).join(", "),
             }),
         }
     }

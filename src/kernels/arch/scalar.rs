@@ -143,11 +143,6 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn splat_f16(self, bits: u16) -> [f32; 16] {
-        [half(bits); 16]
-    }
-
-    #[inline(always)]
     fn load_bf16(self, from: &[u8; 32]) -> [f32; 16] {
         self.of_bits(self.shift_left_int::<16>(load_16_bits(from)))
     }
