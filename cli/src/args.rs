@@ -24,6 +24,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Goes on with a text, with a model bigger than its memory budget
+    Run(RunArgs),
+    /// What of a model would stay in memory, what would be read for every token, and how fast
+    Plan(PlanArgs),
     /// Reads a file bigger than its memory budget: engine, mmap and pread side by side
     Demo(DemoArgs),
     /// What this machine grants, what it does not, why, and how to change that
@@ -45,6 +49,82 @@ pub(crate) enum Command {
     /// One row of the demo, in a process of its own
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
+}
+
+/// How a model is held in memory.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A GGUF model; of a set of files any one
+    pub(crate) model: PathBuf,
+    /// The engine's memory, a hard limit [default: enough for all of the model, at most half of what is free]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) dram: Option<Size>,
+    /// Threads that compute [default: one for each processor]
+    #[arg(long, value_name = "T")]
+    pub(crate) threads: Option<usize>,
+    /// How the engine reads
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) backend: Backend,
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    pub(crate) page_size: Size,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The text to go on with
+    #[arg(short, long, value_name = "TEXT", required_unless_present = "file")]
+    pub(crate) prompt: Option<String>,
+    /// Read the text from a file; - is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub(crate) file: Option<PathBuf>,
+    /// Take the text as a message to answer, in the form that the model was trained for
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// Tokens to generate at most
+    #[arg(short = 'n', long, value_name = "N", default_value = "128")]
+    pub(crate) tokens: usize,
+    /// Memory for keys and values, beside --dram
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub(crate) kv: Size,
+    /// Tokens that prompt and answer may have together [default: as many as --kv holds and the model was trained for]
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<usize>,
+    /// Keep keys and values in single precision
+    #[arg(long)]
+    pub(crate) kv_f32: bool,
+    /// 0 takes the likeliest token always; higher is more varied
+    #[arg(long, value_name = "T", default_value = "0")]
+    pub(crate) temp: f32,
+    /// Choose among the K likeliest tokens; 0: all
+    #[arg(long, value_name = "K", default_value = "40")]
+    pub(crate) top_k: usize,
+    /// Choose among the likeliest tokens that have the probability P together
+    #[arg(long, value_name = "P", default_value = "0.95")]
+    pub(crate) top_p: f32,
+    /// Choose among tokens at least P times as likely as the likeliest
+    #[arg(long, value_name = "P", default_value = "0.05")]
+    pub(crate) min_p: f32,
+    /// Make what was said in the last 64 tokens less likely; 1: not
+    #[arg(long, value_name = "X", default_value = "1")]
+    pub(crate) repeat_penalty: f32,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How long to try, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub(crate) time: Duration,
 }
 
 #[derive(Debug, Args)]

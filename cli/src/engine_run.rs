@@ -3,11 +3,13 @@
 mod bench;
 mod demo;
 mod doctor;
+mod generate;
 mod model;
 
 pub(crate) use bench::bench_round;
 pub(crate) use demo::demo;
 pub(crate) use doctor::doctor;
+pub(crate) use generate::{generate, plan};
 pub(crate) use model::{list as list_model, verify as verify_model};
 
 use ringfield::Engine;

@@ -1,5 +1,5 @@
-//! The `ringfield` command: a demo on the user's own disk, a doctor, fio jobs side by side,
-//! and what is in model files.
+//! The `ringfield` command: models that go on with a text, a demo on the user's own disk, a doctor, fio jobs side by
+//! side, and what is in model files.
 //!
 //! Everything that calls the engine is in [`engine_run`]; the rest makes files, limits memory,
 //! runs the rivals and prints.
@@ -20,6 +20,7 @@ mod job;
 mod made_file;
 mod model;
 mod os;
+mod run;
 mod size;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         interrupt::catch();
     }
     let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Plan(args) => run::plan(args),
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),

@@ -12,6 +12,7 @@ use super::weights::{Group, Weights};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 /// The arithmetic of a model.
 #[derive(Debug)]
@@ -47,6 +48,23 @@ pub(super) struct Tokens<'t> {
     pub(super) wanted: usize,
 }
 
+/// What ends a pass before its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop<'c> {
+    pub(super) cancel: &'c AtomicBool,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Stop<'_> {
+    fn check(&self) -> Result<()> {
+        let late = self.deadline.is_some_and(|at| Instant::now() >= at);
+        if late || self.cancel.load(Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+}
+
 impl Forward {
     pub(super) fn new(config: Config, weights: Weights, crew: Crew<Multiplier>) -> Forward {
         Forward {
@@ -64,18 +82,18 @@ impl Forward {
 
     /// Runs a batch, and puts the logits that are wanted in `logits`, token by token.
     ///
-    /// `cancel` ends it between two layers with [`Error::Cancelled`]; then, as after any error, the cache is as before up
-    /// to `from`.
+    /// `stop` ends it between two layers with [`Error::Cancelled`]; then, as after any error, the cache is as before up to
+    /// `from`.
     pub(super) fn run(
         &mut self,
         kv: &mut KvCache,
         tokens: Tokens<'_>,
         logits: &mut Vec<f32>,
-        cancel: &AtomicBool,
+        stop: Stop<'_>,
     ) -> Result<()> {
         let mut buffers = std::mem::take(&mut self.buffers);
         let begun = self.crew.state().stream.begin();
-        let result = begun.and_then(|()| self.pass(kv, tokens, logits, cancel, &mut buffers));
+        let result = begun.and_then(|()| self.pass(kv, tokens, logits, stop, &mut buffers));
         self.buffers = buffers;
         let stream = &self.crew.state().stream;
         match result {
@@ -90,14 +108,12 @@ impl Forward {
         kv: &mut KvCache,
         tokens: Tokens<'_>,
         logits: &mut Vec<f32>,
-        cancel: &AtomicBool,
+        stop: Stop<'_>,
         buffers: &mut Buffers,
     ) -> Result<()> {
         self.embed(tokens.ids, &mut buffers.x)?;
         for index in 0..self.config.layers {
-            if cancel.load(Relaxed) {
-                return Err(Error::Cancelled);
-            }
+            stop.check()?;
             let layer = &self.weights.layers[index];
             self.multiply_normed(&layer.qkv, &layer.attention_norm, buffers)?;
             self.attention.run(

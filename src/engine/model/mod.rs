@@ -76,6 +76,7 @@ struct Inner {
     vocabulary: usize,
     plan: ModelPlan,
     batch: usize,
+    kernels: Kernels,
     /// One pass at a time: the weights go by once.
     forward: Mutex<Forward>,
 }
@@ -147,6 +148,7 @@ impl Model {
                 vocabulary,
                 plan,
                 batch: options.batch,
+                kernels,
                 forward: Mutex::new(Forward::new(config.clone(), weights, crew)),
                 config,
                 gguf,
@@ -190,6 +192,11 @@ impl Model {
         };
         multiplier.stream.count(&mut stats);
         stats
+    }
+
+    /// What computes.
+    pub fn kernels(&self) -> Kernels {
+        self.inner.kernels
     }
 
     /// Tokens of its vocabulary.

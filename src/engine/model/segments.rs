@@ -1,11 +1,14 @@
 //! The weights cut into reads: runs of whole rows, in the order in which a token needs them.
 //!
 //! A model is read in a cycle, once for every token (or batch of tokens of a prompt). On a cycle larger than the pool any
-//! policy that keeps what was used last hits nothing, so a fixed prefix of it stays in memory, pinned, and the rest passes
-//! through a window that is a few MiB ahead of the arithmetic.
+//! policy that keeps what was used last hits nothing, so what stays in memory is fixed, and pinned; the rest passes through
+//! a window that is a few MiB ahead of the arithmetic. What stays is spread evenly over the cycle, so that the device has
+//! something to read all the time: while a prefix is multiplied, it would rest.
 
 use super::weights::{Group, Matrix};
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes of a segment at most: a read that keeps a device busy, and a piece of work for one thread.
 pub(super) const SEGMENT_BYTES: u64 = 256 << 10;
@@ -26,9 +29,6 @@ pub(super) enum Place {
     /// When its turn comes: by its place in the cycle of those that are not.
     Streamed(usize),
 }
-
-/// A page of a file: what frames hold.
-type Page = (usize, u64);
 
 /// All segments of a model.
 #[derive(Debug)]
@@ -87,16 +87,10 @@ impl Segments {
 
     /// Decides what stays.
     fn place(&mut self, matrices: &[Matrix], room: Room) -> Result<(), u64> {
-        let pages = |segment: &Segment| {
-            let matrix = &matrices[segment.matrix];
-            let bytes = matrix.bytes_of(segment.rows.clone());
-            let file = std::ptr::from_ref(&*matrix.tensor.field().shared).addr();
-            let page = |at: u64| (file, at / room.page_bytes);
-            page(bytes.start)..=page(bytes.end.max(1) - 1)
-        };
-        let count = |pages: &std::ops::RangeInclusive<Page>| pages.end().1 - pages.start().1 + 1;
-        let most = self.all.iter().map(|s| count(&pages(s))).max().unwrap_or(0);
-        let total = distinct(self.all.iter().map(pages));
+        let span = |segment: &Segment| Span::of(matrices, segment, room.page_bytes);
+        let most = self.all.iter().map(|s| span(s).pages()).max().unwrap_or(0);
+        let mut pinned = Ends::default();
+        let total: u64 = self.all.iter().map(|s| pinned.add(&span(s))).sum();
         let window = if total <= room.frames {
             0
         } else {
@@ -109,17 +103,18 @@ impl Segments {
             return Err(window * most);
         }
         let mut left = room.frames - window * most;
-        let mut last: Option<Page> = None;
+        let share = left as f64 / total.max(1) as f64;
+        let mut due = 0.0;
+        let mut pinned = Ends::default();
         for (index, segment) in self.all.iter_mut().enumerate() {
-            let pages = pages(segment);
-            let shared = u64::from(last == Some(*pages.start()));
-            let need = count(&pages) - shared;
+            let span = Span::of(matrices, segment, room.page_bytes);
+            let need = pinned.more(&span);
             let bytes = matrices[segment.matrix].bytes_of(segment.rows.clone());
             let bytes = bytes.end - bytes.start;
-            // A prefix: what follows the first that does not fit is streamed.
-            if self.streamed.is_empty() && need <= left {
-                left -= need;
-                last = Some(*pages.end());
+            due += need as f64 * share;
+            if (total <= room.frames || due >= need as f64) && need <= left {
+                due -= need as f64;
+                left -= pinned.add(&span);
                 segment.place = Place::Resident(self.resident);
                 self.resident += 1;
                 self.resident_bytes += bytes;
@@ -140,13 +135,49 @@ impl Segments {
     }
 }
 
-/// Pages in all, where neighbours may share one.
-fn distinct(pages: impl Iterator<Item = std::ops::RangeInclusive<Page>>) -> u64 {
-    let mut last = None;
-    let mut total = 0;
-    for pages in pages {
-        total += pages.end().1 - pages.start().1 + 1 - u64::from(last == Some(*pages.start()));
-        last = Some(*pages.end());
+/// The pages of a segment.
+#[derive(Debug)]
+struct Span {
+    file: usize,
+    first: u64,
+    last: u64,
+}
+
+impl Span {
+    fn of(matrices: &[Matrix], segment: &Segment, page_bytes: u64) -> Span {
+        let matrix = &matrices[segment.matrix];
+        let bytes = matrix.bytes_of(segment.rows.clone());
+        Span {
+            file: Arc::as_ptr(&matrix.tensor.field().shared).addr(),
+            first: bytes.start / page_bytes,
+            last: (bytes.end.max(1) - 1) / page_bytes,
+        }
     }
-    total
+
+    fn pages(&self) -> u64 {
+        self.last - self.first + 1
+    }
+}
+
+/// The first and the last pages of segments: only those can be another's too, as no two tensors overlap.
+#[derive(Debug, Default)]
+struct Ends(HashSet<(usize, u64)>);
+
+impl Ends {
+    /// Pages that a segment has and those before it have not.
+    fn more(&self, span: &Span) -> u64 {
+        let there = |page: u64| u64::from(self.0.contains(&(span.file, page)));
+        match span.first == span.last {
+            true => 1 - there(span.first),
+            false => span.pages() - there(span.first) - there(span.last),
+        }
+    }
+
+    /// Adds a segment; returns how many pages more there are.
+    fn add(&mut self, span: &Span) -> u64 {
+        let more = self.more(span);
+        self.0.insert((span.file, span.first));
+        self.0.insert((span.file, span.last));
+        more
+    }
 }

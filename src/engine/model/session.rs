@@ -1,7 +1,7 @@
 //! A text in progress.
 
 use super::Model;
-use super::forward::Tokens;
+use super::forward::{Stop, Tokens};
 use super::kv_cache::KvCache;
 use super::options::SessionOptions;
 use super::sampler::{Sampler, Sampling};
@@ -157,7 +157,11 @@ impl Session {
         };
         let forward = self.model.inner.forward.lock();
         let mut forward = forward.unwrap_or_else(PoisonError::into_inner);
-        forward.run(&mut self.kv, tokens, &mut self.logits, &self.cancel)?;
+        let stop = Stop {
+            cancel: &self.cancel,
+            deadline: None,
+        };
+        forward.run(&mut self.kv, tokens, &mut self.logits, stop)?;
         self.tokens.extend_from_slice(ids);
         Ok(())
     }
