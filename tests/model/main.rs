@@ -1,8 +1,10 @@
 //! Models: what they compute, and that it is the same whatever holds their weights.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad;
 mod logits;
 mod same_bits;
+mod sessions;
 mod tiny;
 #[allow(dead_code)]
 #[path = "../formats/writer.rs"]
