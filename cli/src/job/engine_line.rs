@@ -49,7 +49,7 @@ impl EngineSettings {
             settings
                 .set(name, value)
                 .map_err(|expected| JobErrorKind::EngineSetting {
-                    setting: super::options::shorten(setting),
+                    setting: super::given::shorten(setting),
                     expected,
                 })?;
         }
