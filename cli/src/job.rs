@@ -26,7 +26,8 @@ use std::time::Duration;
 pub(crate) use amount::Amount;
 pub(crate) use block_sizes::BlockSizes;
 use blocks::Blocks;
-pub(crate) use engine_line::EngineSettings;
+use engine_line::EngineLine;
+pub(crate) use engine_line::{EngineSettings, PREFETCH};
 pub(crate) use error::{JobError, JobErrorKind};
 pub(crate) use rw::{Pattern, Rw};
 
@@ -99,6 +100,8 @@ pub(crate) struct Job {
     pub(crate) thinktime_blocks: u32,
     /// `thinktime_blocks_type=issue`; fio's default counts completed reads instead.
     pub(crate) thinktime_by_issue: bool,
+    /// From the comment that is for the engine: its reads are hints.
+    pub(crate) prefetch: bool,
     /// fio runs its jobs as threads instead of processes.
     pub(crate) thread: bool,
     /// Recorded: every section is a row of its own.
@@ -251,6 +254,7 @@ impl Default for Job {
             thinktime: Duration::ZERO,
             thinktime_blocks: 1,
             thinktime_by_issue: false,
+            prefetch: false,
             thread: false,
             group_reporting: false,
             new_group: false,
@@ -300,8 +304,19 @@ impl Sections {
     }
 
     fn engine(&mut self, text: &str) -> Result<(), JobErrorKind> {
-        let settings = EngineSettings::parse(text)?;
-        match self.engine.replace(settings) {
+        let line = EngineLine::parse(text)?;
+        if let Some(prefetch) = line.prefetch {
+            self.current()
+                .map_err(|_| JobErrorKind::EngineSetting {
+                    setting: "prefetch".into(),
+                    expected: "it stands in the section that it is for",
+                })?
+                .prefetch = prefetch;
+        }
+        if line.settings == EngineSettings::default() {
+            return Ok(());
+        }
+        match self.engine.replace(line.settings) {
             None => Ok(()),
             Some(_) => Err(JobErrorKind::Malformed(
                 "a second comment with settings of the engine",

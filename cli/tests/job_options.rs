@@ -102,3 +102,22 @@ fn reads_of_the_same_place_are_hits() {
     assert!(of("rw_sequencer=identical") > 0.8);
     assert!(of("rw_sequencer=sequential") < 0.5);
 }
+
+#[test]
+fn a_section_of_hints_is_read_in_their_lane_beside_one_that_waits() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let job = "[global]\nrw=randread\nnorandommap\nsize=64m\nruntime=300ms\ntime_based\nfilename=data\n\
+        [demand]\nbs=4k\n[hints]\n; ringfield: prefetch\nbs=64k\niodepth=16\n\
+        [slow]\n# ringfield: prefetch\nbs=4k\niodepth=4\nthinktime=10ms\nthinktime_blocks=2\n";
+    let arguments = ["--rounds", "1", "--compare", "pread", "--json"];
+    let report = report(&bench(dir.path(), job, &arguments));
+    for row in report["rows"].as_array().expect("rows") {
+        let hints = row["job"] != "demand" && row["engine"] == "ringfield";
+        assert_eq!(row["flags"].to_string().contains("prefetch lane"), hints);
+        assert!(number(row, "iops") > 0.0, "{row}");
+        // What the device read ahead is no hit by chance, of which there are a quarter here.
+        assert!(number(row, "hit_share") < 0.5, "{row}");
+        // Two to begin with, and what is in flight as it stops, every ten milliseconds.
+        assert!(row["job"] != "slow" || number(row, "iops") < 700.0, "{row}");
+    }
+}

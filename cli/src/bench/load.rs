@@ -47,6 +47,8 @@ pub(crate) struct Load {
     pub(crate) norandommap: bool,
     pub(crate) rate_iops: Option<u32>,
     pub(crate) thinktime: Option<Thinktime>,
+    /// Its reads are hints to the engine, and reads like others to the peers.
+    pub(crate) prefetch: bool,
     /// Bytes after which a job without `time_based` ends.
     pub(crate) limit_bytes: u64,
     /// And after which it begins anew, where that is less.
@@ -124,6 +126,7 @@ impl Load {
             norandommap: job.norandommap,
             rate_iops: job.rate_iops,
             thinktime: Thinktime::of(job),
+            prefetch: job.prefetch,
             limit_bytes: match job.io_size {
                 Some(Amount::Bytes(bytes)) => bytes,
                 _ => pass_bytes,

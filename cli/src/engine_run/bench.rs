@@ -1,5 +1,6 @@
 //! A job through the engine.
 
+mod ahead;
 mod host;
 mod in_flight;
 
@@ -49,16 +50,21 @@ pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<V
     let iowq_threads = os::iowq_threads("self");
     let stats = engine.stats();
     let (hits, misses) = (stats.hits - before.hits, stats.misses - before.misses);
-    let hit_share = hits as f64 / (hits + misses).max(1) as f64;
+    // What was read ahead is a hit that the device served.
+    let ahead = |stats: &ringfield::Stats| stats.prefetch_useful + stats.prefetch_late;
+    let served = ahead(&stats) - ahead(&before);
+    let hit_share = hits.saturating_sub(served) as f64 / (hits + misses).max(1) as f64;
     let items = super::items(&engine);
     let rounds = measured.rounds(hit_share).into_iter();
     Ok(rounds
-        .map(|round| Round {
+        .zip(loads)
+        .map(|(round, load)| Round {
             backend: super::backend(&items),
             flags: flags(
                 &items,
                 page_bytes,
                 budget,
+                load.prefetch && stats.prefetch_ios > before.prefetch_ios,
                 stats.inline_ios > before.inline_ios,
             ),
             fixed_buffer_share: Some(stats.fixed_share()),
@@ -126,12 +132,14 @@ fn build(
 }
 
 /// What decides the speed of the row, and everything that was refused.
-fn flags(items: &[Item], page_bytes: u64, budget: u64, inline: bool) -> Vec<String> {
+fn flags(items: &[Item], page_bytes: u64, budget: u64, ahead: bool, inline: bool) -> Vec<String> {
     let mut flags = vec![
         format!("pages of {}", Size(page_bytes)),
         format!("budget {}", Size(budget)),
     ];
-    flags.extend(inline.then(|| "inline reads".to_owned()));
+    for (used, name) in [(ahead, "prefetch lane"), (inline, "inline reads")] {
+        flags.extend(used.then(|| name.to_owned()));
+    }
     for row in items {
         let name = row.name();
         if !row.why.is_empty() {

@@ -248,7 +248,7 @@ fn the_comment_for_the_engine_is_read_wherever_it_stands_and_once() {
         (
             "[j]\n; ringfield: depth=4".to_owned(),
             "t.fio:2: the engine's setting depth=4: the engine's settings are page_size, \
-             dram_budget, queue_depth, backend, inline_reads and huge_pages",
+             dram_budget, queue_depth, backend, inline_reads and huge_pages, a section's is prefetch",
         ),
         (
             "[j]\n# ringfield: queue_depth=0".to_owned(),
@@ -404,7 +404,7 @@ fn messages_quote_no_control_characters_and_stay_short() {
 #[test]
 fn no_prefix_and_no_byte_flip_of_a_job_panics() {
     let good = b"[global]\ndirect=1\n[j]\nfilename=a:b\nbs=4k\nsize=1g\nruntime=5s\ntime_based=1\n\
-        stonewall\nthinktime=5\nthinktime_blocks=2\noffset=5%\nio_size=9k\n\
+        stonewall\nthinktime=5\nthinktime_blocks=2\noffset=5%\nio_size=9k\n; ringfield: prefetch\n\
         rw=read:8k\n[k]\nrw=randrw:8\nrwmixread=100\nbssplit=4k/50:8k\n[l]\nbsrange=4k-8k,,2k-4k\nsize=50%\n";
     for end in 0..good.len() {
         drop(parse_all(&good[..end]));

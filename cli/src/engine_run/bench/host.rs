@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use ringfield::{Batch, Engine, Field};
 
+use super::ahead::Ahead;
 use super::in_flight::InFlight;
 use crate::bench::load::Load;
 use crate::bench::order::{Order, Read};
@@ -23,6 +24,7 @@ pub(super) struct Host<'a> {
 enum Way {
     OneByOne,
     Window(Batch),
+    Ahead(Ahead),
 }
 
 impl<'a> Host<'a> {
@@ -34,6 +36,7 @@ impl<'a> Host<'a> {
         number: u32,
     ) -> Result<Host<'a>> {
         let way = match load.iodepth {
+            depth if load.prefetch => Way::Ahead(Ahead::new(depth)),
             1 => Way::OneByOne,
             depth => Way::Window(engine.batch(depth as usize).engine("no batch")?),
         };
@@ -52,6 +55,7 @@ impl<'a> Host<'a> {
         match way {
             Way::OneByOne => job.one_by_one(tally),
             Way::Window(mut batch) => job.window(&mut batch, tally),
+            Way::Ahead(mut ahead) => job.window(&mut ahead, tally),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Options that say where a job reads, how much and in which order, and their values.
 
-use super::{error, parse};
+use super::{error, parse, parse_all};
 use crate::job::*;
 
 #[test]
@@ -180,5 +180,38 @@ fn thinktime_counts_completed_reads_unless_told_otherwise() {
         ),
     ] {
         assert_eq!(error(format!("[j]\n{text}")), expected);
+    }
+}
+
+#[test]
+fn a_comment_in_a_section_marks_its_reads_as_hints() {
+    let marks = |text: &str| {
+        let file = parse_all(text).expect(text);
+        let marks: Vec<bool> = file.jobs.iter().map(|job| job.prefetch).collect();
+        (marks, file.engine)
+    };
+    let none = EngineSettings::default();
+    assert_eq!(
+        marks("[a]\n; ringfield: prefetch\n[b]\n"),
+        (vec![true, false], none.clone())
+    );
+    assert_eq!(
+        marks("[global]\n#ringfield: prefetch=1\n[a]\n[b]\n# ringfield: prefetch=0\n"),
+        (vec![true, false], none)
+    );
+    // Beside the settings of the engine, of which there is one comment in a file.
+    let (both, engine) = marks("; ringfield: queue_depth=4\n[a]\n[b]\n; ringfield: prefetch\n");
+    assert_eq!((both, engine.queue_depth), (vec![false, true], Some(4)));
+    for (text, expected) in [
+        (
+            "; ringfield: prefetch\n[a]",
+            "t.fio:1: the engine's setting prefetch: it stands in the section that it is for",
+        ),
+        (
+            "[a]\n; ringfield: prefetch=yes",
+            "t.fio:2: the engine's setting prefetch=yes: 0 or 1 was expected",
+        ),
+    ] {
+        assert_eq!(error(text), expected);
     }
 }
