@@ -236,6 +236,9 @@ pub(crate) struct FioJobArgs {
     /// Which pages back the engine's pool; explicit ones back fio's buffers too
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) huge_pages: HugePages,
+    /// The reads are hints: the engine makes them in its lane for reading ahead
+    #[arg(long)]
+    pub(crate) prefetch: bool,
     /// Send lone reads through the submission loop too, instead of reading in the caller
     #[arg(long)]
     pub(crate) no_inline: bool,

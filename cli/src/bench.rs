@@ -14,9 +14,11 @@ mod plan;
 mod plot;
 mod pread;
 pub(crate) mod reads;
+mod region;
 pub(crate) mod round;
 mod summary;
 mod table;
+pub(crate) mod thinktime;
 
 use serde::Serialize;
 
@@ -191,9 +193,6 @@ fn unfit(engine: Engine, loads: &[Load]) -> Option<String> {
                 return Some("the job itself asks for iomem=mmaphuge: see the fio row".into());
             }
             fio::reserve(loads).err()
-        }
-        Engine::Pread if loads.iter().any(|load| load.burst.is_some()) => {
-            Some("its threads do not wait for each other between bursts".into())
         }
         Engine::Mmap if !loads.iter().all(Load::map_fits) => {
             Some("remembering which blocks were read takes too much memory".into())

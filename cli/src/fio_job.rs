@@ -11,7 +11,7 @@ use crate::args::{FioJobArgs, HugePages, Order};
 use crate::bench::load;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::job::{EngineSettings, JobFile};
+use crate::job::{EngineSettings, JobFile, PREFETCH};
 use crate::size::Size;
 
 /// Read by fio and ringfield alike where no file is named.
@@ -67,7 +67,11 @@ fn text(args: &FioJobArgs) -> Result<String> {
     }
     line(format_args!("time_based=1"));
     line(format_args!("runtime={}ms", args.runtime.as_millis()));
-    line(format_args!("\n[ringfield]\nrw={}", args.rw.as_str()));
+    line(format_args!("\n[ringfield]"));
+    if args.prefetch {
+        line(format_args!("{PREFETCH}"));
+    }
+    line(format_args!("rw={}", args.rw.as_str()));
     let block_bytes = args.block_size.unwrap_or(args.page_size).0;
     line(format_args!("bs={block_bytes}\niodepth={depth}"));
     line(format_args!("iodepth_batch={}", load::batch_submit(depth)));
@@ -140,6 +144,7 @@ mod tests {
                 "--huge-pages",
                 "explicit",
                 "--no-inline",
+                "--prefetch",
             ],
         ] {
             let (args, text) = job(arguments);
@@ -149,7 +154,10 @@ mod tests {
             let [job] = read.jobs.as_slice() else {
                 panic!("one section: {text}")
             };
-            assert_eq!(job.iodepth, args.queue_depth);
+            assert_eq!(
+                (job.iodepth, job.prefetch),
+                (args.queue_depth, args.prefetch)
+            );
             let block_bytes = args.block_size.unwrap_or(args.page_size).0;
             assert_eq!(
                 (job.sizes().min(), job.sizes().max()),

@@ -5,11 +5,15 @@
 //! its reader believes. A job file is untrusted input: its size is bounded, and nothing in it is
 //! executed, expanded or allocated for.
 
+mod amount;
 mod block_sizes;
+mod blocks;
 mod engine_line;
 mod error;
+mod given;
 mod lines;
 mod options;
+mod rw;
 mod value;
 
 use std::fs::OpenOptions;
@@ -19,9 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use amount::Amount;
 pub(crate) use block_sizes::BlockSizes;
-pub(crate) use engine_line::EngineSettings;
+use blocks::Blocks;
+use engine_line::EngineLine;
+pub(crate) use engine_line::{EngineSettings, PREFETCH};
 pub(crate) use error::{JobError, JobErrorKind};
+pub(crate) use rw::{Pattern, Rw};
 
 /// A job file larger than this is not a job file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -42,22 +50,25 @@ pub(crate) struct Job {
     /// The job section's name.
     pub(crate) name: String,
     pub(crate) rw: Rw,
+    pub(crate) pattern: Pattern,
+    /// `rw_sequencer=identical`: the reads of a run are all of the same place.
+    pub(crate) identical: bool,
     /// The line of `rw=rw` or `rw=randrw`, which write unless `rwmixread=100`.
     mixed_line: Option<usize>,
     /// `rwmixread=100`.
     only_reads: bool,
-    /// Bytes of one read: a multiple of 512, as direct I/O needs.
-    block_bytes: u64,
-    /// Where given, `block_bytes` means nothing, wherever it stands.
-    bsrange: Option<BlockSizes>,
-    bssplit: Option<BlockSizes>,
+    blocks: Blocks,
     /// Share of random reads in percent; only with `rw=randread`.
     pub(crate) percentage_random: Option<u32>,
     /// Reads in flight of each of the `numjobs`.
     pub(crate) iodepth: u32,
     pub(crate) numjobs: u32,
     /// The part of all files together that is read, each giving the same share; `None`: all of them.
-    pub(crate) size: Option<u64>,
+    pub(crate) size: Option<Amount>,
+    /// What is read before the job ends; `None`: as much as `size`.
+    pub(crate) io_size: Option<Amount>,
+    /// Where in each file reading begins.
+    pub(crate) offset: Option<Amount>,
     /// Empty where the job names none. Shared, so that inheriting a long list costs nothing.
     pub(crate) filenames: Arc<[PathBuf]>,
     nrfiles: Option<u32>,
@@ -84,11 +95,13 @@ pub(crate) struct Job {
     pub(crate) randseed: Option<u64>,
     /// Reads per second of each of the `numjobs`.
     pub(crate) rate_iops: Option<u32>,
-    /// After every `thinktime_blocks` reads: wait for all of them, then this long.
-    pub(crate) thinktime: Option<Duration>,
+    /// After every `thinktime_blocks` reads: wait for all of them, then this long; zero: never.
+    pub(crate) thinktime: Duration,
     pub(crate) thinktime_blocks: u32,
     /// `thinktime_blocks_type=issue`; fio's default counts completed reads instead.
     pub(crate) thinktime_by_issue: bool,
+    /// From the comment that is for the engine: its reads are hints.
+    pub(crate) prefetch: bool,
     /// fio runs its jobs as threads instead of processes.
     pub(crate) thread: bool,
     /// Recorded: every section is a row of its own.
@@ -96,22 +109,6 @@ pub(crate) struct Job {
     pub(crate) new_group: bool,
     /// Begins only after all earlier sections have ended.
     pub(crate) stonewall: bool,
-}
-
-/// The order of reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rw {
-    Read,
-    RandRead,
-}
-
-impl Rw {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Rw::Read => "read",
-            Rw::RandRead => "randread",
-        }
-    }
 }
 
 impl JobFile {
@@ -177,13 +174,12 @@ impl JobFile {
 impl Job {
     /// The sizes of its reads.
     pub(crate) fn sizes(&self) -> BlockSizes {
-        let mixed = self.bssplit.as_ref().or(self.bsrange.as_ref());
-        mixed.cloned().unwrap_or(BlockSizes::One(self.block_bytes))
+        self.blocks.reads().clone()
     }
 
-    /// What is read of each of so many files; `None`: all of it.
-    pub(crate) fn file_share(&self, files: usize) -> Option<u64> {
-        self.size.map(|size| size / files.max(1) as u64)
+    /// What shares of a file are rounded to, in bytes.
+    pub(crate) fn share_unit(&self) -> u64 {
+        self.blocks.least()
     }
 
     /// What only the whole section shows to be wrong, and the line to blame.
@@ -200,7 +196,7 @@ impl Job {
             return Err((Some(line), kind));
         }
         let section = |kind| Err((Some(section_line), kind));
-        if self.bsrange.is_some() && self.bssplit.is_some() {
+        if self.blocks.are_given_twice() {
             return section(JobErrorKind::Malformed("bsrange and bssplit in one job"));
         }
         if self.percentage_random.is_some() && self.rw == Rw::Read {
@@ -217,9 +213,6 @@ impl Job {
         if self.time_based && self.runtime.is_none() {
             return section(JobErrorKind::NoRuntime);
         }
-        if self.thinktime.is_some() && !self.thinktime_by_issue {
-            return section(JobErrorKind::ThinktimeByCompletion);
-        }
         Ok(())
     }
 }
@@ -229,15 +222,17 @@ impl Default for Job {
         Job {
             name: String::new(),
             rw: Rw::Read,
+            pattern: Pattern::default(),
+            identical: false,
             mixed_line: None,
             only_reads: false,
-            block_bytes: 4096,
-            bsrange: None,
-            bssplit: None,
+            blocks: Blocks::default(),
             percentage_random: None,
             iodepth: 1,
             numjobs: 1,
             size: None,
+            io_size: None,
+            offset: None,
             filenames: Arc::new([]),
             nrfiles: None,
             random_file: false,
@@ -256,9 +251,10 @@ impl Default for Job {
             randrepeat: true,
             randseed: None,
             rate_iops: None,
-            thinktime: None,
+            thinktime: Duration::ZERO,
             thinktime_blocks: 1,
             thinktime_by_issue: false,
+            prefetch: false,
             thread: false,
             group_reporting: false,
             new_group: false,
@@ -308,8 +304,19 @@ impl Sections {
     }
 
     fn engine(&mut self, text: &str) -> Result<(), JobErrorKind> {
-        let settings = EngineSettings::parse(text)?;
-        match self.engine.replace(settings) {
+        let line = EngineLine::parse(text)?;
+        if let Some(prefetch) = line.prefetch {
+            self.current()
+                .map_err(|_| JobErrorKind::EngineSetting {
+                    setting: "prefetch".into(),
+                    expected: "it stands in the section that it is for",
+                })?
+                .prefetch = prefetch;
+        }
+        if line.settings == EngineSettings::default() {
+            return Ok(());
+        }
+        match self.engine.replace(line.settings) {
             None => Ok(()),
             Some(_) => Err(JobErrorKind::Malformed(
                 "a second comment with settings of the engine",

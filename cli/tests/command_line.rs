@@ -73,7 +73,7 @@ fn errors_are_one_line_that_names_the_thing() {
         ),
         (
             &["bench", &path("sizeless.fio")],
-            "job [j] has no size to make it with (or give --file)",
+            "job [j] has no size in bytes to make it with (or give --file)",
         ),
         (
             &["bench", &path("buffered.fio"), "--file", &path("tiny")],

@@ -1,7 +1,8 @@
 //! The same job through fio: `io_uring`, direct, registered buffers and files, batched both ways.
 
+mod arguments;
+
 use std::io::Read;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use super::load::Load;
 use super::round::{LatUs, Round};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::job::BlockSizes;
 use crate::os;
+use arguments::arguments;
 
 const HUGE_BYTES: u64 = 2 << 20;
 
@@ -113,97 +114,6 @@ pub(crate) fn reserve(loads: &[Load]) -> std::result::Result<Reservation, String
 /// fio's io_uring engine takes a depth that is no power of two for the next one that is.
 fn ring_depth(load: &Load) -> u32 {
     load.iodepth.next_power_of_two()
-}
-
-fn arguments(loads: &[Load], memory: Memory) -> Vec<String> {
-    let mut arguments: Vec<String> = [
-        // Whatever happens, nothing is written, extended or made.
-        "--readonly",
-        "--allow_file_create=0",
-        "--ioengine=io_uring",
-        "--direct=1",
-        "--group_reporting",
-        "--lat_percentiles=1",
-        "--clat_percentiles=0",
-        "--percentile_list=50:99:99.9",
-        "--output-format=json",
-    ]
-    .map(str::to_owned)
-    .into();
-    for (number, load) in loads.iter().enumerate() {
-        arguments.extend(section(number, load, memory.of(load)));
-    }
-    arguments
-}
-
-fn section(number: usize, load: &Load, memory: Memory) -> Vec<String> {
-    let mut arguments = Vec::new();
-    let mut add = |name: &str, value: &dyn std::fmt::Display| {
-        arguments.push(format!("--{name}={value}"));
-    };
-    add("name", &format_args!("job{number}"));
-    // A report of its own, over all of its jobs.
-    add("new_group", &1);
-    let files: Vec<String> = load.files.iter().map(|file| escape(&file.path)).collect();
-    add("filename", &files.join(":"));
-    if load.random_file {
-        add("file_service_type", &"random");
-    }
-    add("rw", &load.rw.as_str());
-    match &load.sizes {
-        BlockSizes::One(bytes) => add("bs", bytes),
-        BlockSizes::Range { min, max } => add("bsrange", &format_args!("{min}-{max}")),
-        BlockSizes::Split { text, .. } => add("bssplit", text),
-    }
-    if load.random_percent < 100 {
-        add("percentage_random", &load.random_percent);
-    }
-    // fio gives each file the same share; without a size each is read whole.
-    if load
-        .files
-        .windows(2)
-        .all(|pair| pair[0].bytes == pair[1].bytes)
-    {
-        add("size", &load.total_bytes());
-    }
-    add("iodepth", &load.iodepth);
-    add("numjobs", &load.numjobs);
-    add("fixedbufs", &u8::from(load.fixedbufs));
-    add("registerfiles", &u8::from(load.registerfiles));
-    add("iodepth_batch_submit", &load.batch_submit);
-    add("iodepth_batch_complete_min", &load.batch_complete_min);
-    add("iodepth_batch_complete_max", &load.batch_complete_max);
-    add("iodepth_low", &load.iodepth_low);
-    add("norandommap", &u8::from(load.norandommap));
-    add("randseed", &load.seed.max(1));
-    if let Some(runtime) = load.runtime {
-        add("runtime", &format_args!("{}ms", runtime.as_millis().max(1)));
-    }
-    if load.time_based {
-        add("time_based", &1);
-    }
-    if let Some(rate) = load.rate_iops {
-        add("rate_iops", &rate);
-    }
-    if let Some(burst) = load.burst {
-        add("thinktime", &format_args!("{}us", burst.pause.as_micros()));
-        add("thinktime_blocks", &burst.reads);
-        add("thinktime_blocks_type", &"issue");
-    }
-    if load.thread {
-        add("thread", &1);
-    }
-    match (memory, &load.iomem) {
-        (Memory::Huge, _) => add("iomem", &"mmaphuge"),
-        (Memory::Default, Some(iomem)) => add("iomem", iomem),
-        (Memory::Default, None) => {}
-    }
-    arguments
-}
-
-/// fio separates file names by `:`.
-fn escape(path: &Path) -> String {
-    path.to_string_lossy().replace(':', "\\:")
 }
 
 fn flags(load: &Load, memory: Memory) -> Vec<String> {
@@ -342,67 +252,6 @@ fn parse_section(job: &Value) -> Option<Round> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::load::tests::load;
-
-    fn one() -> Load {
-        let job = "[j]\nrw=randread\niodepth=32\nruntime=1500ms\ntime_based";
-        let mut load = load(job, &[1 << 20]).expect("fits");
-        load.files[0].path = "/d/a:b".into();
-        load
-    }
-
-    fn mixed() -> Load {
-        let job = "[j]\nrw=randread\nbssplit=4k/60:64k\npercentage_random=30\nnumjobs=2\n\
-            file_service_type=random\nsize=1m";
-        load(job, &[1 << 20, 1 << 20]).expect("fits")
-    }
-
-    #[test]
-    fn fio_may_only_read_and_is_batched_both_ways() {
-        let arguments = arguments(&[one()], Memory::Huge);
-        for expected in [
-            "--readonly",
-            "--allow_file_create=0",
-            "--filename=/d/a\\:b",
-            "--bs=4096",
-            "--fixedbufs=1",
-            "--registerfiles=1",
-            "--iodepth_batch_submit=16",
-            "--iodepth_batch_complete_min=1",
-            "--iodepth_batch_complete_max=32",
-            "--runtime=1500ms",
-            "--time_based=1",
-            "--iomem=mmaphuge",
-        ] {
-            assert!(
-                arguments.iter().any(|a| a == expected),
-                "{expected} in {arguments:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn sections_are_jobs_of_one_fio_each_in_a_group_of_its_own() {
-        let arguments = arguments(&[one(), mixed()], Memory::Default);
-        let place = |of: &str| arguments.iter().position(|a| a == of);
-        let second = place("--name=job1").expect("a second job");
-        assert!(place("--name=job0").is_some_and(|first| first < second));
-        let groups = arguments.iter().filter(|a| *a == "--new_group=1").count();
-        assert_eq!(groups, 2);
-        for expected in [
-            "--filename=f0:f1",
-            "--file_service_type=random",
-            "--bssplit=4k/60:64k",
-            "--percentage_random=30",
-            "--size=1048576",
-            "--numjobs=2",
-        ] {
-            assert!(
-                arguments[second..].iter().any(|a| a == expected),
-                "{expected}"
-            );
-        }
-    }
 
     fn job(reads: u32, bytes: u64) -> Value {
         serde_json::json!({

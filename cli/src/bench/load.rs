@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::region::Region;
+use super::thinktime::Thinktime;
 use crate::error::{Error, Result};
-use crate::job::{BlockSizes, Job, Rw};
+use crate::job::{Amount, BlockSizes, Job, Pattern, Rw};
 use crate::size::Size;
 
 /// Room for the maps of blocks already read; fio keeps the same maps.
@@ -18,6 +20,9 @@ pub(crate) struct Load {
     /// Never empty.
     pub(crate) files: Vec<Region>,
     pub(crate) rw: Rw,
+    pub(crate) pattern: Pattern,
+    /// The reads of a run are all of the same place.
+    pub(crate) identical: bool,
     pub(crate) sizes: BlockSizes,
     /// Share of random reads, in percent, the others following on the read before them.
     pub(crate) random_percent: u32,
@@ -41,26 +46,22 @@ pub(crate) struct Load {
     pub(crate) seed: u64,
     pub(crate) norandommap: bool,
     pub(crate) rate_iops: Option<u32>,
-    /// After every so many reads: wait for all of them, then this long.
-    pub(crate) burst: Option<Burst>,
+    pub(crate) thinktime: Option<Thinktime>,
+    /// Its reads are hints to the engine, and reads like others to the peers.
+    pub(crate) prefetch: bool,
+    /// Bytes after which a job without `time_based` ends.
+    pub(crate) limit_bytes: u64,
+    /// And after which it begins anew, where that is less.
+    pub(crate) pass_bytes: u64,
+    /// As the job says them, for fio.
+    pub(crate) size: Option<Amount>,
+    pub(crate) io_size: Option<Amount>,
+    pub(crate) offset: Option<Amount>,
+    pub(crate) share_unit: u64,
     pub(crate) thread: bool,
     pub(crate) fixedbufs: bool,
     pub(crate) registerfiles: bool,
     pub(crate) iomem: Option<String>,
-}
-
-/// The part of a file that is read: whole blocks from its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: u64,
-}
-
-/// fio's `thinktime` after `thinktime_blocks` issued reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Burst {
-    pub(crate) reads: u32,
-    pub(crate) pause: Duration,
 }
 
 impl Load {
@@ -76,7 +77,15 @@ impl Load {
             )));
         }
         let sizes = job.sizes();
-        let files = regions(job, &sizes, files)?;
+        let files = files
+            .iter()
+            .map(|(path, bytes)| Region::new(job, files.len(), path, *bytes))
+            .collect::<Result<Vec<_>>>()?;
+        let pass_bytes = files.iter().map(|file| match job.io_size {
+            Some(share @ Amount::Percent(_)) => share.of(file.bytes),
+            _ => file.bytes,
+        });
+        let pass_bytes = pass_bytes.sum();
         let depth = job.iodepth;
         let batch_submit = job
             .batch_submit
@@ -87,6 +96,8 @@ impl Load {
             name: job.name.clone(),
             files,
             rw: job.rw,
+            pattern: job.pattern,
+            identical: job.identical,
             sizes,
             random_percent: job.percentage_random.unwrap_or(100),
             random_file: job.random_file,
@@ -114,10 +125,17 @@ impl Load {
             },
             norandommap: job.norandommap,
             rate_iops: job.rate_iops,
-            burst: job.thinktime.map(|pause| Burst {
-                reads: job.thinktime_blocks,
-                pause,
-            }),
+            thinktime: Thinktime::of(job),
+            prefetch: job.prefetch,
+            limit_bytes: match job.io_size {
+                Some(Amount::Bytes(bytes)) => bytes,
+                _ => pass_bytes,
+            },
+            pass_bytes,
+            size: job.size,
+            io_size: job.io_size,
+            offset: job.offset,
+            share_unit: job.share_unit(),
             thread: job.thread,
             fixedbufs: job.fixedbufs.unwrap_or(true),
             registerfiles: job.registerfiles.unwrap_or(true),
@@ -134,15 +152,31 @@ impl Load {
         Ok(load)
     }
 
-    /// Bytes of all regions: what a job without `time_based` reads.
-    pub(crate) fn total_bytes(&self) -> u64 {
+    /// Bytes of all regions.
+    pub(crate) fn region_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The largest power of two that all places and sizes of its reads are multiples of.
+    pub(crate) fn granule(&self) -> u64 {
+        let places = self.files.iter().map(|file| file.offset);
+        let bits = places.fold(self.pattern.stride, |bits, offset| bits | offset);
+        self.sizes.granule().min(1 << bits.trailing_zeros().min(62))
+    }
+
+    /// `read`, `randread`, with what stands behind the colon.
+    pub(crate) fn rw_text(&self) -> String {
+        match (self.rw, self.pattern) {
+            (Rw::RandRead, Pattern { run, .. }) if run > 1 => format!("randread:{run}"),
+            (Rw::Read, Pattern { stride, .. }) if stride > 0 => format!("read:{stride}"),
+            (rw, _) => rw.as_str().to_owned(),
+        }
     }
 
     /// What one order of reads without repeats takes where blocks have several sizes.
     pub(crate) fn map_bytes(&self) -> u64 {
         if self.rw == Rw::RandRead && self.sizes.are_mixed() {
-            self.total_bytes() / self.sizes.min() / 8
+            self.region_bytes() / self.sizes.min() / 8
         } else {
             0
         }
@@ -158,36 +192,6 @@ impl Load {
 /// settings tried on an NVMe disk the fastest for fio, so the rival is at its best.
 pub(crate) fn batch_submit(depth: u32) -> u32 {
     (depth / 2).clamp(1, 16)
-}
-
-/// The part of each file that is read; `size` is that of all together, as in fio.
-fn regions(job: &Job, sizes: &BlockSizes, files: &[(PathBuf, u64)]) -> Result<Vec<Region>> {
-    let share = job.file_share(files.len());
-    let region = |(path, file_bytes): &(PathBuf, u64)| {
-        if let Some(share) = share.filter(|share| share > file_bytes) {
-            return Err(Error::message(format!(
-                "{} has {}, job [{}] reads {}",
-                path.display(),
-                Size(*file_bytes),
-                job.name,
-                Size(share)
-            )));
-        }
-        let block_bytes = sizes.min();
-        let bytes = share.unwrap_or(*file_bytes) / block_bytes * block_bytes;
-        if bytes < sizes.max() {
-            return Err(Error::message(format!(
-                "{} is smaller than one block of {}",
-                path.display(),
-                Size(sizes.max())
-            )));
-        }
-        Ok(Region {
-            path: path.clone(),
-            bytes,
-        })
-    };
-    files.iter().map(region).collect()
 }
 
 #[cfg(test)]
@@ -209,7 +213,7 @@ pub(crate) mod tests {
 
     #[test]
     fn whole_blocks_of_the_smaller_of_file_and_size() {
-        let bytes = |text: &str, file| load(text, &[file]).map(|load| load.total_bytes());
+        let bytes = |text: &str, file| load(text, &[file]).map(|load| load.region_bytes());
         assert_eq!(bytes("[j]\nbs=4k", 10_000).expect("fits"), 8192);
         assert_eq!(bytes("[j]\nbs=4k\nsize=4k", 10_000).expect("fits"), 4096);
         assert!(bytes("[j]\nbs=4k\nsize=12k", 10_000).is_err());

@@ -5,13 +5,14 @@
 
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use super::load::{Load, Region};
+use super::load::Load;
 use super::order::{Order, Read};
 use super::reads::{Reads, in_time, wait_in_time};
+use super::region::Region;
 use super::round::{Measured, Round, Tally};
+use super::thinktime::{Thinker, think};
 use crate::cgroup;
 use crate::error::{Context, Result};
 use crate::interrupt;
@@ -57,9 +58,9 @@ impl<'a> Section<'a> {
         let map = |region: &Region| {
             let file = File::open(&region.path).at("cannot open", &region.path)?;
             os::drop_cache(&file);
-            let map = FileMap::new(&file, region.bytes).at("cannot map", &region.path)?;
+            let map = FileMap::new(&file, region.file_bytes).at("cannot map", &region.path)?;
             if load.rw == Rw::RandRead {
-                map.advise(0..region.bytes, MapAdvice::Random);
+                map.advise(0..region.file_bytes, MapAdvice::Random);
             }
             Ok(map)
         };
@@ -76,11 +77,11 @@ impl<'a> Section<'a> {
         let start = Instant::now();
         let mut group = Vec::new();
         let mut begun = 0;
-        while let Some((due, pause)) = self.draw(start.elapsed(), begun, &mut group) {
+        let mut thinker = Thinker::new(self.load.thinktime);
+        while let Some(due) = self.draw(start.elapsed(), begun, &mut group) {
             if !wait_in_time(self.load, due, start) {
                 return;
             }
-            pause.into_iter().for_each(thread::sleep);
             let mut begin = Instant::now();
             if self.ahead.is_some() {
                 group.iter().for_each(|read| self.announce(read));
@@ -89,6 +90,8 @@ impl<'a> Section<'a> {
                 self.touch(read);
                 tally.record(begin.elapsed(), read.bytes);
                 begun += 1;
+                // One read at a time: what was begun is complete.
+                thinker.due(begun, begun).into_iter().for_each(think);
                 begin = Instant::now();
                 if interrupt::requested() || !in_time(self.load, start.elapsed()) {
                     return;
@@ -98,30 +101,22 @@ impl<'a> Section<'a> {
     }
 
     /// Draws the reads that are announced together, the first of a thread's reads being number
-    /// `begun`; says when they may start and which pause comes before.
-    fn draw(
-        &self,
-        elapsed: Duration,
-        begun: u64,
-        group: &mut Vec<Read>,
-    ) -> Option<(Duration, Option<Duration>)> {
+    /// `begun`; says when they may start.
+    fn draw(&self, elapsed: Duration, begun: u64, group: &mut Vec<Read>) -> Option<Duration> {
         group.clear();
-        // Reads left of the burst, and the pause before it where it is not the first.
-        let burst = self.load.burst.map(|burst| {
-            let done = begun % u64::from(burst.reads);
-            let pause = (done == 0 && begun > 0).then_some(burst.pause);
-            (u64::from(burst.reads) - done, pause)
+        // No more than what is left of a burst.
+        let burst = self.load.thinktime.map(|thinktime| {
+            let reads = u64::from(thinktime.blocks);
+            reads - begun % reads
         });
-        let most = u64::from(self.ahead.unwrap_or(1));
-        let wanted = burst.map_or(most, |(left, _)| most.min(left));
-        let pause = burst.and_then(|(_, pause)| pause);
+        let wanted = u64::from(self.ahead.unwrap_or(1)).min(burst.unwrap_or(u64::MAX));
         let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         if !reads.go_on(elapsed) || interrupt::requested() {
             return None;
         }
         let due = reads.due();
         group.extend((0..wanted).map_while(|_| reads.next()));
-        (!group.is_empty()).then_some((due, pause))
+        (!group.is_empty()).then_some(due)
     }
 
     fn announce(&self, read: &Read) {
@@ -156,9 +151,9 @@ impl<'a> Section<'a> {
             .any(|file| self.load.files.iter().any(|ours| ours.path == file.path));
         vec![
             advice.to_owned(),
-            match self.load.random_percent {
-                100 => "depth=1, each block once".to_owned(),
-                _ => "depth=1, each random block once".to_owned(),
+            match self.load.random_percent == 100 && self.load.pattern.run == 1 {
+                true => "depth=1, each block once".to_owned(),
+                false => "depth=1, each random block once".to_owned(),
             },
             match shared {
                 false => "cold page cache".to_owned(),
@@ -174,9 +169,10 @@ impl<'a> Section<'a> {
 
 /// Reads to announce together, where announcing them beats faulting them in page by page.
 fn reads_ahead(load: &Load) -> Option<u32> {
-    match (load.burst, load.rw) {
-        (Some(burst), _) => Some(burst.reads.min(AHEAD_MAX)),
-        (None, Rw::RandRead) if load.sizes.max() >= 16 << 10 => Some(1),
-        (None, _) => None,
+    match (load.thinktime, load.rw) {
+        // Reads that are issued together are known together.
+        (Some(thinktime), _) if thinktime.by_issue => Some(thinktime.blocks.min(AHEAD_MAX)),
+        (_, Rw::RandRead) if load.sizes.max() >= 16 << 10 => Some(1),
+        _ => None,
     }
 }

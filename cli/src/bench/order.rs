@@ -1,12 +1,16 @@
 //! The order of reads of one host thread: which file, where, and how many bytes.
 //!
-//! Places are drawn in units of the smallest block. Without `norandommap` nothing is read twice
-//! before everything was read once, so no cache can hit by chance.
+//! Places are drawn in units of the smallest block. Without `norandommap` nothing is drawn twice
+//! before everything was drawn once, so no cache can hit by chance.
+
+mod cursor;
+mod permutation;
 
 use crate::content::splitmix64;
 
 use super::load::Load;
 use crate::job::{BlockSizes, Rw};
+use cursor::Cursor;
 
 /// One read of the file with this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,60 +24,107 @@ pub(crate) struct Read {
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     cursors: Vec<Cursor>,
+    rw: Rw,
     sizes: BlockSizes,
     random_percent: u32,
     random_file: bool,
-    /// After its last block a file begins anew.
-    endless: bool,
+    /// Of so many reads the first is drawn, the others follow it, or repeat it.
+    run: u32,
+    identical: bool,
+    /// Reads until the next one that is drawn.
+    until_drawn: u32,
+    passes: Passes,
     turn: usize,
     draws: Draws,
 }
 
+/// How often the files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passes {
+    /// As fio without `time_based`: until nothing is behind the last read or left to be drawn.
+    One,
+    /// As fio with it.
+    Endless,
+    /// Each block is drawn once, whatever the job says, and what follows ends nothing.
+    EachOnce,
+}
+
+/// Where the next read is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Drawn,
+    Following,
+    Same,
+}
+
 impl Order {
     pub(crate) fn new(load: &Load, job: u32) -> Order {
-        Order::of(load, job, load.norandommap, load.time_based)
+        match load.time_based {
+            true => Order::of(load, job, Passes::Endless),
+            false => Order::of(load, job, Passes::One),
+        }
     }
 
     /// The order of the first thread, without repeats even where the job allows them, once.
     pub(crate) fn each_once(load: &Load) -> Order {
-        Order::of(load, 0, false, false)
+        Order::of(load, 0, Passes::EachOnce)
     }
 
-    fn of(load: &Load, job: u32, norandommap: bool, endless: bool) -> Order {
+    fn of(load: &Load, job: u32, passes: Passes) -> Order {
         let seed = splitmix64(load.seed ^ (u64::from(load.first_thread + job) << 32));
-        let cursor = |(number, bytes)| {
+        let cursor = |(number, region)| {
             let seed = splitmix64(seed.wrapping_add(number));
-            Cursor::new(load, bytes, norandommap, seed)
+            Cursor::new(load, region, passes, seed)
         };
         Order {
-            cursors: (0..)
-                .zip(load.files.iter().map(|file| file.bytes))
-                .map(cursor)
-                .collect(),
+            cursors: (0..).zip(&load.files).map(cursor).collect(),
+            rw: load.rw,
             sizes: load.sizes.clone(),
             random_percent: load.random_percent,
             random_file: load.random_file,
-            endless,
+            run: load.pattern.run,
+            identical: load.identical,
+            until_drawn: 1,
+            passes,
             turn: 0,
             draws: Draws { seed, drawn: 0 },
         }
     }
 
-    /// The next read; `None` when every file was read and none begins anew.
+    /// The next read; `None` when every file is done and none begins anew.
     pub(crate) fn next(&mut self) -> Option<Read> {
+        let read = self.of_pass();
+        if read.is_some() || self.passes != Passes::Endless {
+            return read;
+        }
+        self.begin_anew();
+        self.of_pass()
+    }
+
+    /// Begins another pass, with the same random numbers (`randrepeat`), unless blocks are read once
+    /// only: then false.
+    pub(super) fn begin_anew(&mut self) -> bool {
+        if self.passes == Passes::EachOnce {
+            return false;
+        }
+        self.cursors.iter_mut().for_each(Cursor::begin_anew);
+        self.draws.drawn = 0;
+        true
+    }
+
+    fn of_pass(&mut self) -> Option<Read> {
         let files = self.cursors.len();
         let first = match self.random_file && files > 1 {
             true => self.draws.below(files as u64) as usize,
             false => self.turn,
         };
-        // Files that are done are passed over.
         for file in (first..files).chain(0..first) {
+            if self.cursors.get(file)?.done {
+                continue;
+            }
+            let place = self.place();
             let cursor = self.cursors.get_mut(file)?;
-            let follow = self.random_percent < 100
-                && self.draws.below(100) >= u64::from(self.random_percent);
-            if let Some((offset, bytes)) =
-                cursor.next(follow, self.endless, &self.sizes, &mut self.draws)
-            {
+            if let Some((offset, bytes)) = cursor.next(place, &self.sizes, &mut self.draws) {
                 self.turn = (file + 1) % files;
                 return Some(Read {
                     file,
@@ -81,8 +132,28 @@ impl Order {
                     bytes,
                 });
             }
+            cursor.done = true;
         }
         None
+    }
+
+    /// Runs are counted over all files, so that files in turn share one.
+    fn place(&mut self) -> Place {
+        if self.rw == Rw::Read {
+            return Place::Following;
+        }
+        self.until_drawn -= 1;
+        if self.until_drawn > 0 {
+            return match self.identical {
+                true => Place::Same,
+                false => Place::Following,
+            };
+        }
+        self.until_drawn = self.run;
+        match self.random_percent < 100 && self.draws.below(100) >= u64::from(self.random_percent) {
+            true => Place::Following,
+            false => Place::Drawn,
+        }
     }
 }
 
@@ -101,199 +172,6 @@ impl Draws {
 
     fn below(&mut self, limit: u64) -> u64 {
         (u64::from(self.draw()) * limit) >> 32
-    }
-}
-
-/// The place in one file.
-#[derive(Clone, Debug)]
-struct Cursor {
-    bytes: u64,
-    unit_bytes: u64,
-    /// Where the last read ended.
-    position: u64,
-    kind: Kind,
-}
-
-#[derive(Clone, Debug)]
-enum Kind {
-    Sequential,
-    /// With repeats (`norandommap`).
-    Random {
-        seed: u64,
-        drawn: u64,
-    },
-    /// Each unit once.
-    Permuted(Permutation, Option<Taken>),
-}
-
-impl Cursor {
-    fn new(load: &Load, bytes: u64, norandommap: bool, seed: u64) -> Cursor {
-        let unit_bytes = load.sizes.min();
-        let units = (bytes / unit_bytes).max(1);
-        let kind = match load.rw {
-            Rw::Read => Kind::Sequential,
-            Rw::RandRead if norandommap => Kind::Random { seed, drawn: 0 },
-            Rw::RandRead => Kind::Permuted(
-                Permutation::new(units, seed),
-                load.sizes.are_mixed().then(|| Taken::new(units)),
-            ),
-        };
-        Cursor {
-            bytes,
-            unit_bytes,
-            position: 0,
-            kind,
-        }
-    }
-
-    /// The next offset and length; `follow` asks a random job for what follows its last read.
-    fn next(
-        &mut self,
-        follow: bool,
-        endless: bool,
-        sizes: &BlockSizes,
-        draws: &mut Draws,
-    ) -> Option<(u64, u64)> {
-        let left = |offset| self.bytes.saturating_sub(offset);
-        let (offset, bytes) = match &mut self.kind {
-            Kind::Sequential => {
-                if left(self.position) < self.unit_bytes {
-                    self.position = endless.then_some(0)?;
-                }
-                let room = self.bytes.saturating_sub(self.position);
-                (self.position, fitting(sizes, room, draws))
-            }
-            // Neither looked up in the map nor put into it, as in fio.
-            _ if follow && left(self.position) >= self.unit_bytes => {
-                (self.position, fitting(sizes, left(self.position), draws))
-            }
-            Kind::Random { seed, drawn } => {
-                *drawn += 1;
-                let units = (self.bytes / self.unit_bytes).max(1);
-                let offset = splitmix64(*seed ^ *drawn) % units * self.unit_bytes;
-                (offset, fitting(sizes, left(offset), draws))
-            }
-            Kind::Permuted(permutation, taken) => {
-                let unit = permutation.next_free(taken, endless)?;
-                let offset = unit * self.unit_bytes;
-                let bytes = fitting(sizes, left(offset), draws);
-                let free = taken.as_mut().map_or(u64::MAX, |taken| {
-                    taken.take(unit, bytes.div_ceil(self.unit_bytes)) * self.unit_bytes
-                });
-                (offset, bytes.min(free))
-            }
-        };
-        self.position = offset + bytes;
-        Some((offset, bytes))
-    }
-}
-
-/// A size that fits into what is left; fio draws until one does.
-fn fitting(sizes: &BlockSizes, left: u64, draws: &mut Draws) -> u64 {
-    if let BlockSizes::One(bytes) = sizes {
-        return *bytes;
-    }
-    // A smallest size of little weight could take for ever.
-    (0..64)
-        .map(|_| sizes.of(draws.draw()))
-        .find(|&bytes| bytes <= left)
-        .unwrap_or_else(|| sizes.min())
-}
-
-/// All numbers below `units`, each once: a Feistel network over the next even power of two, walked
-/// until it lands inside.
-#[derive(Clone, Debug)]
-struct Permutation {
-    units: u64,
-    seed: u64,
-    half_bits: u32,
-    index: u64,
-}
-
-impl Permutation {
-    fn new(units: u64, seed: u64) -> Permutation {
-        let bits = u64::BITS - (units - 1).leading_zeros();
-        Permutation {
-            units,
-            seed,
-            half_bits: bits.div_ceil(2).max(1),
-            index: 0,
-        }
-    }
-
-    /// The next number not taken; after the last one in another order, if endless.
-    fn next_free(&mut self, taken: &mut Option<Taken>, endless: bool) -> Option<u64> {
-        loop {
-            if self.index == self.units {
-                if !endless {
-                    return None;
-                }
-                self.index = 0;
-                self.seed = self.seed.wrapping_add(1);
-                taken.iter_mut().for_each(Taken::clear);
-            }
-            let mut unit = self.feistel(self.index);
-            // At most three quarters of the network lie outside: four steps on average.
-            while unit >= self.units {
-                unit = self.feistel(unit);
-            }
-            self.index += 1;
-            if taken.as_ref().is_none_or(|taken| !taken.holds(unit)) {
-                return Some(unit);
-            }
-        }
-    }
-
-    fn feistel(&self, number: u64) -> u64 {
-        let mask = (1 << self.half_bits) - 1;
-        let (mut left, mut right) = (number >> self.half_bits, number & mask);
-        for round in 0..4 {
-            (left, right) = (
-                right,
-                left ^ (splitmix64(right ^ self.seed.rotate_left(round * 16)) & mask),
-            );
-        }
-        left << self.half_bits | right
-    }
-}
-
-/// Which units of a file were read, one bit each.
-#[derive(Clone, Debug)]
-struct Taken {
-    bits: Vec<u64>,
-    units: u64,
-}
-
-impl Taken {
-    fn new(units: u64) -> Taken {
-        let words = usize::try_from(units.div_ceil(64)).unwrap_or(usize::MAX);
-        Taken {
-            bits: vec![0; words],
-            units,
-        }
-    }
-
-    fn holds(&self, unit: u64) -> bool {
-        let word = usize::try_from(unit / 64).ok();
-        let word = word.and_then(|word| self.bits.get(word));
-        word.is_none_or(|word| word >> (unit % 64) & 1 == 1)
-    }
-
-    /// Takes as many of `wanted` units as are free from `unit` on.
-    fn take(&mut self, unit: u64, wanted: u64) -> u64 {
-        let end = (unit + wanted).min(self.units);
-        let free = (unit..end).take_while(|&unit| !self.holds(unit)).count() as u64;
-        for unit in unit..unit + free {
-            let word = usize::try_from(unit / 64).ok();
-            if let Some(word) = word.and_then(|word| self.bits.get_mut(word)) {
-                *word |= 1 << (unit % 64);
-            }
-        }
-        free
-    }
-
-    fn clear(&mut self) {
-        self.bits.fill(0);
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::load::Load;
+use super::region::Region;
 use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::job::{Job, JobFile};
@@ -119,9 +120,9 @@ fn make(jobs: &JobFile, named: &[Arc<[PathBuf]>], wanted: bool) -> Result<Vec<Ma
     let mut absent: Vec<(&Path, u64)> = Vec::new();
     for (job, names) in jobs.jobs.iter().zip(named) {
         for path in names.iter().filter(|path| wanted && !path.exists()) {
-            let Some(bytes) = job.file_share(names.len()) else {
+            let Some(bytes) = Region::made_bytes(job, names.len()) else {
                 return Err(Error::message(format!(
-                    "{} does not exist, and job [{}] has no size to make it with (or give --file)",
+                    "{} does not exist, and job [{}] has no size in bytes to make it with (or give --file)",
                     path.display(),
                     job.name
                 )));
@@ -202,7 +203,7 @@ mod tests {
         let jobs = JobFile::parse(Path::new("t.fio"), text.as_bytes()).expect("good");
         let plan = Plan::new(&jobs, &[]).expect("made");
         assert_eq!(plan.files, [(a.clone(), 48 << 10), (b.clone(), 32 << 10)]);
-        assert_eq!(plan.steps[0].loads[0].total_bytes(), 64 << 10);
+        assert_eq!(plan.steps[0].loads[0].region_bytes(), 64 << 10);
         drop(plan);
         assert!(!a.exists() && !b.exists());
     }

@@ -39,7 +39,7 @@ pub(super) fn check(plan: &Plan, path: &Path) -> Result<()> {
     let same = |load: &Load| {
         let of = |load: &Load| {
             (
-                load.rw,
+                (load.rw_text(), load.identical),
                 load.numjobs,
                 load.sizes.clone(),
                 load.files.clone(),

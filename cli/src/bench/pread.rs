@@ -1,27 +1,34 @@
 //! The rival without a queue: `O_DIRECT` `pread`, one thread for each read in flight.
 
+mod crew;
+
 use std::fs::File;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::load::{Load, Region};
-use super::order::{Order, Read};
-use super::reads::{Reads, wait_in_time};
+use super::load::Load;
+use super::order::Read;
+use super::reads::wait_in_time;
+use super::region::Region;
 use super::round::{Measured, Round, Tally};
 use crate::content::read_full;
 use crate::direct::{self, Buffer};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
+use crew::Crew;
 
 /// More threads than this only measure the scheduler.
 const THREADS_MAX: u32 = 64;
 
 pub(crate) fn round(loads: &[Load]) -> Result<Vec<Round>> {
-    let sections: Vec<Section> = loads.iter().map(Section::new).collect::<Result<_>>()?;
     let threads: Vec<u32> = loads
         .iter()
         .map(|load| threads(load, loads.len()))
         .collect();
+    let sections: Vec<Section> = loads
+        .iter()
+        .zip(&threads)
+        .map(|(load, &threads)| Section::new(load, threads))
+        .collect::<Result<_>>()?;
     let measured = Measured::run(
         &threads,
         |thread| {
@@ -60,18 +67,17 @@ fn threads(load: &Load, sections: usize) -> u32 {
 struct Section<'a> {
     load: &'a Load,
     files: Vec<(File, bool)>,
-    /// The threads of a job share its order of reads, so each block is read as often as by fio.
-    jobs: Vec<Mutex<Reads<'a>>>,
+    jobs: Vec<Crew<'a>>,
 }
 
 impl<'a> Section<'a> {
-    fn new(load: &'a Load) -> Result<Section<'a>> {
+    fn new(load: &'a Load, threads: u32) -> Result<Section<'a>> {
         let open = |file: &Region| direct::open(&file.path).at("cannot open", &file.path);
-        let reads = |job| Mutex::new(Reads::new(load, Order::new(load, job), 1));
+        let crew = |job| Crew::new(load, job, threads);
         Ok(Section {
             load,
             files: load.files.iter().map(open).collect::<Result<_>>()?,
-            jobs: (0..load.numjobs).map(reads).collect(),
+            jobs: (0..load.numjobs).map(crew).collect(),
         })
     }
 
@@ -79,22 +85,19 @@ impl<'a> Section<'a> {
         let job = self.jobs.get((thread % self.load.numjobs) as usize);
         let job = job.ok_or_else(no_section)?;
         let start = Instant::now();
-        loop {
-            let mut reads = job.lock().unwrap_or_else(PoisonError::into_inner);
-            if !reads.go_on(start.elapsed()) || interrupt::requested() {
-                return Ok(());
-            }
-            let due = reads.due();
-            let Some(read) = reads.next() else {
-                return Ok(());
-            };
-            drop(reads);
+        while let Some((read, due)) = job.next(start) {
             // The time may be over when the rate allows the read.
-            if !wait_in_time(self.load, due, start) {
-                return Ok(());
+            let outcome = match wait_in_time(self.load, due, start) {
+                true => self.one(read, &mut buffer, tally).map(|()| true),
+                false => Ok(false),
+            };
+            // Others may wait for this read, however it ended.
+            job.end(matches!(outcome, Ok(true)));
+            if !outcome? {
+                break;
             }
-            self.one(read, &mut buffer, tally)?;
         }
+        Ok(())
     }
 
     fn one(&self, read: Read, buffer: &mut Buffer, tally: &mut Tally) -> Result<()> {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::load::Load;
 use super::order::{Order, Read};
+use crate::job::Amount;
 
-/// An order of reads with the job's limits: its time, its bytes, its rate and its bursts.
+/// An order of reads with the job's limits: its time, its bytes and its rate.
 pub(crate) struct Reads<'a> {
     load: &'a Load,
     order: Order,
@@ -14,6 +15,8 @@ pub(crate) struct Reads<'a> {
     sharers: u32,
     begun: u64,
     begun_bytes: u64,
+    /// Of them, those of this pass over the files.
+    pass_bytes: u64,
     over: bool,
 }
 
@@ -25,33 +28,47 @@ impl<'a> Reads<'a> {
             sharers,
             begun: 0,
             begun_bytes: 0,
+            pass_bytes: 0,
             over: false,
         }
     }
 
     /// Whether another read begins, `elapsed` after the start.
     pub(crate) fn go_on(&self, elapsed: Duration) -> bool {
-        let bytes_left = self.load.time_based || self.begun_bytes < self.load.total_bytes();
+        let bytes_left = self.load.time_based || self.begun_bytes < self.load.limit_bytes;
         in_time(self.load, elapsed) && bytes_left && !self.over
     }
 
     /// The next read; `None` when the files are used up.
     pub(crate) fn next(&mut self) -> Option<Read> {
-        let read = self.order.next();
+        let pass_is_over = !self.load.time_based && self.pass_bytes >= self.load.pass_bytes;
+        let read = match pass_is_over {
+            true => None,
+            false => self.order.next(),
+        };
+        let read = read.or_else(|| self.begin_anew().then(|| self.order.next())?);
         match read {
             Some(read) => {
                 self.begun += 1;
                 self.begun_bytes += read.bytes;
+                self.pass_bytes += read.bytes;
             }
             None => self.over = true,
         }
         read
     }
 
-    /// The pause that is due before the next read, after every earlier one is complete.
-    pub(crate) fn pause(&self) -> Option<Duration> {
-        let burst = self.load.burst?;
-        (self.begun > 0 && self.begun.is_multiple_of(burst.reads.into())).then_some(burst.pause)
+    /// Begins another pass where `io_size` leaves room for a block of any size, as fio does.
+    fn begin_anew(&mut self) -> bool {
+        let left = self.load.limit_bytes.saturating_sub(self.begun_bytes);
+        let more = matches!(self.load.io_size, Some(Amount::Bytes(_)));
+        self.pass_bytes = 0;
+        !self.load.time_based && more && left >= self.load.sizes.max() && self.order.begin_anew()
+    }
+
+    /// Reads that were given out.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// When the next read may start, counted from the start of the job.
@@ -91,20 +108,6 @@ pub(crate) fn wait_in_time(load: &Load, due: Duration, start: Instant) -> bool {
 mod tests {
     use super::*;
     use crate::bench::load::tests::load;
-
-    #[test]
-    fn a_burst_pauses_between_its_reads_and_the_next_ones() {
-        let job = "[j]\nthinktime=7\nthinktime_blocks=24\nthinktime_blocks_type=issue";
-        let load = load(job, &[1 << 20]).expect("fits");
-        let mut reads = Reads::new(&load, Order::new(&load, 0), 1);
-        let mut pauses = Vec::new();
-        for index in 0..60 {
-            pauses.extend(reads.pause().map(|pause| (index, pause)));
-            reads.next();
-        }
-        let pause = Duration::from_micros(7);
-        assert_eq!(pauses, [(24, pause), (48, pause)]);
-    }
 
     #[test]
     fn a_timed_job_runs_its_time_and_another_its_size() {

@@ -80,7 +80,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn new() -> Result<Tally> {
+    pub(crate) fn new() -> Result<Tally> {
         Ok(Tally {
             latencies: Latencies::new()?,
             bytes: 0,

@@ -11,7 +11,8 @@ pub(crate) struct Row {
     pub(crate) engine: &'static str,
     /// The section's name.
     pub(crate) job: String,
-    pub(crate) rw: &'static str,
+    /// With what stands behind the colon.
+    pub(crate) rw: String,
     /// The smallest block, and the largest.
     pub(crate) bs: u64,
     pub(crate) bs_max: u64,
@@ -107,7 +108,7 @@ impl Series<'_> {
         Row {
             engine: self.engine,
             job: load.name.clone(),
-            rw: load.rw.as_str(),
+            rw: load.rw_text(),
             bs: load.sizes.min(),
             bs_max: load.sizes.max(),
             block_sizes: load.sizes.to_string(),

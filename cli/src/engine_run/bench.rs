@@ -1,22 +1,22 @@
-//! A job through the engine: a window of reads that slides, or lone reads at depth one.
+//! A job through the engine.
 
-use std::thread;
-use std::time::{Duration, Instant};
+mod ahead;
+mod host;
+mod in_flight;
 
-use ringfield::{BackendKind, Batch, Engine, Field};
+use ringfield::{BackendKind, Engine, Field};
 
 use super::EngineContext;
 use crate::args::{Backend, HugePages};
-use crate::bench::load::{Load, Region};
-use crate::bench::order::{Order, Read};
-use crate::bench::reads::{Reads, wait_until};
-use crate::bench::round::{Measured, Round, Tally};
+use crate::bench::load::Load;
+use crate::bench::round::{Measured, Round};
 use crate::doctor::Item;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::job::EngineSettings;
 use crate::os;
 use crate::size::Size;
+use host::Host;
 
 const BUDGET_BYTES_MIN: u64 = 16 << 20;
 const PAGE_BYTES_MIN: u64 = 4 << 10;
@@ -42,30 +42,29 @@ pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<V
             let (load, fields) = *sections
                 .get(thread.section)
                 .ok_or_else(|| Error::message("a thread without a section"))?;
-            let batch = engine.batch(load.iodepth as usize).engine("no batch")?;
-            Ok(Job {
-                load,
-                fields,
-                reads: Reads::new(load, Order::new(load, thread.number), 1),
-                batch,
-            })
+            Host::new(&engine, load, fields, thread.number)
         },
-        |_, job, tally| job.run(tally),
+        |_, host, tally| host.run(tally),
     )?;
     interrupt::check()?;
     let iowq_threads = os::iowq_threads("self");
     let stats = engine.stats();
     let (hits, misses) = (stats.hits - before.hits, stats.misses - before.misses);
-    let hit_share = hits as f64 / (hits + misses).max(1) as f64;
+    // What was read ahead is a hit that the device served.
+    let ahead = |stats: &ringfield::Stats| stats.prefetch_useful + stats.prefetch_late;
+    let served = ahead(&stats) - ahead(&before);
+    let hit_share = hits.saturating_sub(served) as f64 / (hits + misses).max(1) as f64;
     let items = super::items(&engine);
     let rounds = measured.rounds(hit_share).into_iter();
     Ok(rounds
-        .map(|round| Round {
+        .zip(loads)
+        .map(|(round, load)| Round {
             backend: super::backend(&items),
             flags: flags(
                 &items,
                 page_bytes,
                 budget,
+                load.prefetch && stats.prefetch_ios > before.prefetch_ios,
                 stats.inline_ios > before.inline_ios,
             ),
             fixed_buffer_share: Some(stats.fixed_share()),
@@ -76,14 +75,14 @@ pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<V
 }
 
 fn fields(engine: &Engine, load: &Load) -> Result<Vec<Field>> {
-    let open = |file: &Region| engine.open(&file.path);
-    let fields: ringfield::Result<_> = load.files.iter().map(open).collect();
+    let opened = load.files.iter().map(|file| engine.open(&file.path));
+    let fields: ringfield::Result<_> = opened.collect();
     fields.engine("the engine cannot open the file")
 }
 
 /// The largest page that no read of the sections leaves partly unused.
 fn page_bytes(loads: &[Load]) -> u64 {
-    let granule = loads.iter().map(|load| load.sizes.granule()).min();
+    let granule = loads.iter().map(Load::granule).min();
     granule
         .unwrap_or(PAGE_BYTES_MIN)
         .clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
@@ -133,12 +132,14 @@ fn build(
 }
 
 /// What decides the speed of the row, and everything that was refused.
-fn flags(items: &[Item], page_bytes: u64, budget: u64, inline: bool) -> Vec<String> {
+fn flags(items: &[Item], page_bytes: u64, budget: u64, ahead: bool, inline: bool) -> Vec<String> {
     let mut flags = vec![
         format!("pages of {}", Size(page_bytes)),
         format!("budget {}", Size(budget)),
     ];
-    flags.extend(inline.then(|| "inline reads".to_owned()));
+    for (used, name) in [(ahead, "prefetch lane"), (inline, "inline reads")] {
+        flags.extend(used.then(|| name.to_owned()));
+    }
     for row in items {
         let name = row.name();
         if !row.why.is_empty() {
@@ -151,126 +152,4 @@ fn flags(items: &[Item], page_bytes: u64, budget: u64, inline: bool) -> Vec<Stri
         }
     }
     flags
-}
-
-/// One host thread.
-struct Job<'a> {
-    load: &'a Load,
-    fields: &'a [Field],
-    reads: Reads<'a>,
-    batch: Batch,
-}
-
-impl Job<'_> {
-    fn run(mut self, tally: &mut Tally) -> Result<()> {
-        if self.load.iodepth == 1 {
-            self.lone(tally)
-        } else {
-            self.window(tally)
-        }
-    }
-
-    /// One read at a time.
-    fn lone(&mut self, tally: &mut Tally) -> Result<()> {
-        let start = Instant::now();
-        while self.reads.go_on(start.elapsed()) && !interrupt::requested() {
-            self.reads.pause().into_iter().for_each(thread::sleep);
-            wait_until(self.reads.due(), start);
-            if !self.reads.go_on(start.elapsed()) {
-                break;
-            }
-            let Some((field, read)) = self.next() else {
-                break;
-            };
-            let begin = Instant::now();
-            let view = field
-                .read(read.offset..read.offset + read.bytes)
-                .engine("cannot read")?;
-            tally.record(begin.elapsed(), read.bytes);
-            std::hint::black_box(view.chunks().next());
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<(&Field, Read)> {
-        let read = self.reads.next()?;
-        Some((self.fields.get(read.file)?, read))
-    }
-
-    /// `iodepth` reads in flight: handed over in batches, taken in batches, refilled at once.
-    fn window(&mut self, tally: &mut Tally) -> Result<()> {
-        let load = self.load;
-        let start = Instant::now();
-        while self.refill(start)? || self.batch.pending() > 0 {
-            // At the end of a burst or of the job everything is waited for.
-            let drain = self.reads.pause().is_some() || !self.reads.go_on(start.elapsed());
-            let (min, keep) = match drain {
-                true => (load.iodepth, 0),
-                false => (load.batch_complete_min.max(1), load.iodepth_low),
-            };
-            loop {
-                self.batch.wait((min as usize).min(self.batch.pending()));
-                self.take(start, tally)?;
-                if self.batch.pending() <= keep as usize {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Submits until the window is full, a burst is complete or the job is over (then: false).
-    fn refill(&mut self, start: Instant) -> Result<bool> {
-        let load = self.load;
-        let mut staged = 0;
-        while self.batch.pending() < load.iodepth as usize {
-            let mut elapsed = start.elapsed();
-            if !self.reads.go_on(elapsed) || interrupt::requested() {
-                self.batch.flush();
-                return Ok(false);
-            }
-            if self.batch.pending() == 0 {
-                self.reads.pause().into_iter().for_each(thread::sleep);
-                wait_until(self.reads.due(), start);
-                elapsed = start.elapsed();
-                if !self.reads.go_on(elapsed) {
-                    return Ok(false);
-                }
-            } else if self.reads.pause().is_some() || self.reads.due() > elapsed {
-                break;
-            }
-            let Some(read) = self.reads.next() else {
-                continue;
-            };
-            let field = self
-                .fields
-                .get(read.file)
-                .ok_or_else(|| Error::message("a read of no file"))?;
-            let tag = u64::try_from(elapsed.as_nanos()).map_err(Error::message)?;
-            self.batch
-                .submit(field, read.offset..read.offset + read.bytes, tag)
-                .engine("cannot read")?;
-            staged += 1;
-            if staged == load.batch_submit {
-                self.batch.flush();
-                staged = 0;
-            }
-        }
-        self.batch.flush();
-        Ok(true)
-    }
-
-    /// Takes results, at most as many as the job takes at once.
-    fn take(&mut self, start: Instant, tally: &mut Tally) -> Result<()> {
-        for _ in 0..self.load.batch_complete_max {
-            let Some(ready) = self.batch.next() else {
-                break;
-            };
-            let view = ready.view().engine("cannot read")?;
-            let submitted = Duration::from_nanos(ready.tag());
-            tally.record(start.elapsed().saturating_sub(submitted), view.len() as u64);
-            std::hint::black_box(view.chunks().next());
-        }
-        Ok(())
-    }
 }

@@ -2,6 +2,9 @@
 //!
 //! `; ringfield: page_size=4096 dram_budget=16777216 queue_depth=32` is nothing to fio, and to
 //! `ringfield bench` the engine's settings; the command line's own come before them.
+//!
+//! `; ringfield: prefetch` marks the section that it stands in: nobody waits for its reads, and the
+//! engine makes them in its lane for hints. To fio and the other peers they are reads like others.
 
 use std::fmt;
 
@@ -13,7 +16,19 @@ use crate::args::{Backend, HugePages};
 /// What such a comment begins with, after its `;` or `#`.
 pub(super) const MARK: &str = "ringfield:";
 
+/// The comment that marks the reads of a section as hints.
+pub(crate) const PREFETCH: &str = "; ringfield: prefetch";
+
 const DEPTH_MAX: u64 = 4096;
+
+/// What one such comment says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct EngineLine {
+    /// Those of the whole file.
+    pub(super) settings: EngineSettings,
+    /// The mark of the section.
+    pub(super) prefetch: Option<bool>,
+}
 
 /// The engine's settings; what is `None` follows from the job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,22 +55,35 @@ impl EngineSettings {
             huge_pages: self.huge_pages.or(others.huge_pages),
         }
     }
+}
 
+impl EngineLine {
     /// Reads what follows the mark.
-    pub(super) fn parse(text: &str) -> Result<EngineSettings, JobErrorKind> {
-        let mut settings = EngineSettings::default();
+    pub(super) fn parse(text: &str) -> Result<EngineLine, JobErrorKind> {
+        let mut line = EngineLine::default();
         for setting in text.split_whitespace() {
-            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
-            settings
-                .set(name, value)
-                .map_err(|expected| JobErrorKind::EngineSetting {
-                    setting: super::options::shorten(setting),
-                    expected,
-                })?;
+            let said = match setting.split_once('=') {
+                // As with fio's flags, the name alone is a yes.
+                None if setting == "prefetch" => line.mark("1"),
+                Some(("prefetch", text)) => line.mark(text),
+                Some((name, text)) => line.settings.set(name, text),
+                None => line.settings.set(setting, ""),
+            };
+            said.map_err(|expected| JobErrorKind::EngineSetting {
+                setting: super::given::shorten(setting),
+                expected,
+            })?;
         }
-        Ok(settings)
+        Ok(line)
     }
 
+    fn mark(&mut self, text: &str) -> Result<(), &'static str> {
+        self.prefetch = Some(value::yes_or_no(text).ok_or("0 or 1 was expected")?);
+        Ok(())
+    }
+}
+
+impl EngineSettings {
     fn set(&mut self, name: &str, text: &str) -> Result<(), &'static str> {
         const BYTES: &str = "a size such as 64k was expected";
         match name {
@@ -81,7 +109,7 @@ impl EngineSettings {
             _ => {
                 return Err(
                     "the engine's settings are page_size, dram_budget, queue_depth, backend, \
-                     inline_reads and huge_pages",
+                     inline_reads and huge_pages, a section's is prefetch",
                 );
             }
         }
@@ -131,7 +159,8 @@ mod tests {
         };
         let text = all.to_string();
         let settings = text.strip_prefix("; ringfield:").expect("the mark");
-        assert_eq!(EngineSettings::parse(settings).expect("good"), all);
+        let read = EngineLine::parse(settings).expect("good");
+        assert_eq!((&read.settings, read.prefetch), (&all, None));
         let none = EngineSettings::default();
         assert_eq!(all.clone().or(&none), all);
         assert_eq!(none.or(&all), all);

@@ -60,8 +60,4 @@ pub(crate) enum JobErrorKind {
     NoJob,
     #[error("time_based needs a runtime")]
     NoRuntime,
-    #[error(
-        "thinktime after completed reads is not implemented yet: thinktime_blocks_type=issue is"
-    )]
-    ThinktimeByCompletion,
 }

@@ -1,5 +1,7 @@
 //! What every order of reads keeps to.
 
+mod like_fio;
+
 use super::*;
 use crate::bench::load::tests::load;
 
@@ -50,15 +52,21 @@ fn every_read_stays_inside_the_region() {
         "rw=read\nbsrange=12k-64k",
         "rw=randread\npercentage_random=30\nbs=8k",
         "rw=randread\npercentage_random=30\nbsrange=4k-16k",
+        "rw=randread:8\nbsrange=4k-16k",
+        "rw=randread:5\nnorandommap\nbs=8k\nrw_sequencer=identical",
     ] {
-        let mut order = order(&format!("[j]\n{job}\n{TIMED}"), &[100 * 4096]);
-        for _ in 0..3000 {
-            let read = order.next().expect("endless");
-            assert!(
-                read.bytes > 0 && read.offset + read.bytes <= 100 * 4096,
-                "{job}: {read:?}"
-            );
-            assert!(read.bytes.is_multiple_of(4096));
+        for (options, inside) in [("", 0..100), ("offset=8k\nsize=50%", 2..52)] {
+            let mut order = order(&format!("[j]\n{job}\n{options}\n{TIMED}"), &[100 * 4096]);
+            for _ in 0..3000 {
+                let read = order.next().expect("endless");
+                assert!(
+                    read.bytes > 0
+                        && read.offset >= inside.start * 4096
+                        && read.offset + read.bytes <= inside.end * 4096,
+                    "{job}: {read:?}"
+                );
+                assert!(read.bytes.is_multiple_of(4096));
+            }
         }
     }
 }
@@ -123,95 +131,18 @@ fn sections_that_run_together_have_orders_of_their_own() {
     assert_eq!(of(&first), of(&first.clone()));
 }
 
-/// What fio reads for this job on files of so many bytes: file, offset and length.
-fn of_fio(job: &str, file_bytes: &[u64]) -> Option<Vec<Read>> {
-    let dir = tempfile::tempdir().expect("a directory");
-    for (number, &bytes) in file_bytes.iter().enumerate() {
-        let content = vec![1; bytes as usize];
-        std::fs::write(dir.path().join(format!("f{number}")), content).expect("written");
-    }
-    let names: Vec<String> = (0..file_bytes.len()).map(|n| format!("f{n}")).collect();
-    let whole = format!("{job}\nfilename={}\nioengine=psync\n", names.join(":"));
-    std::fs::write(dir.path().join("job.fio"), whole).expect("written");
-    let output = std::process::Command::new("fio")
-        .current_dir(dir.path())
-        .args(["--readonly", "--write_iolog=log", "job.fio"])
-        .output();
-    match output {
-        Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(e) => {
-            println!("SKIPPED: fio: {e}");
-            return None;
-        }
-    }
-    let log = std::fs::read_to_string(dir.path().join("log")).expect("a log");
-    // `time file read offset length`
-    let read = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "read")?;
-        Some(Read {
-            file: words.get(at - 1)?.strip_prefix('f')?.parse().ok()?,
-            offset: words.get(at + 1)?.parse().ok()?,
-            bytes: words.get(at + 2)?.parse().ok()?,
-        })
-    };
-    let reads: Vec<Read> = log.lines().filter_map(read).collect();
-    assert!(!reads.is_empty(), "{log}");
-    Some(reads)
-}
-
-fn ours(job: &str, file_bytes: &[u64], reads: usize) -> Vec<Read> {
-    let mut order = order(job, file_bytes);
-    std::iter::from_fn(|| order.next()).take(reads).collect()
-}
-
 #[test]
-fn files_take_turns_exactly_as_in_fio() {
-    for job in ["[j]\nbs=4k", "[j]\nbs=8k\nsize=64k"] {
-        let files = [64 << 10, 128 << 10];
-        let Some(fio) = of_fio(job, &files) else {
-            return;
-        };
-        assert_eq!(ours(job, &files, 1000), fio, "{job}");
-    }
-}
-
-#[test]
-fn mixtures_have_the_shares_that_fio_gives_them() {
-    let file_bytes = 32 << 20;
-    for job in [
-        "rw=randread\nnorandommap\nbssplit=4k/50:16k:32k",
-        "rw=randread\nnorandommap\nbssplit=4k/30:64k/30",
-        "rw=randread\nnorandommap\nbsrange=24k-64k",
-        "rw=randread\nnorandommap\nbsrange=4k-32k",
-        "rw=randread\nbssplit=4k/50:32k/50",
-        "rw=read\nbsrange=4k-32k",
-        "rw=randread\nnorandommap\nbs=8k\npercentage_random=30",
-        "rw=randread\nbs=8k\npercentage_random=70",
-    ] {
-        let job = format!("[j]\n{job}");
-        let Some(fio) = of_fio(&job, &[file_bytes]) else {
-            return;
-        };
-        let ours = ours(&job, &[file_bytes], fio.len());
-        // Reads of the smallest size, mean size, and reads that follow on the one before.
-        let shares = |reads: &[Read]| {
-            let count = reads.len() as f64;
-            let least = reads.iter().map(|read| read.bytes).min().unwrap_or(0);
-            let small = reads.iter().filter(|read| read.bytes == least).count();
-            let bytes: u64 = reads.iter().map(|read| read.bytes).sum();
-            let follow = reads
-                .windows(2)
-                .filter(|pair| pair[1].offset == pair[0].offset + pair[0].bytes)
-                .count();
-            [
-                small as f64 / count,
-                bytes as f64 / count / 65536.0,
-                follow as f64 / count,
-            ]
-        };
-        for (ours, fio) in shares(&ours).into_iter().zip(shares(&fio)) {
-            assert!((ours - fio).abs() < 0.06, "{job}: {ours} and {fio}");
-        }
-    }
+fn what_the_page_cache_rival_draws_is_drawn_once_however_runs_go_on() {
+    let job = format!("[j]\nrw=randread:4\nnorandommap\nbs=4k\nsize=64k\n{TIMED}");
+    let mut order = Order::each_once(&load(&job, &[1 << 20]).expect("fits"));
+    let reads: Vec<u64> = std::iter::from_fn(|| order.next())
+        .map(|read| read.offset)
+        .collect();
+    assert!(reads.iter().all(|&offset| offset < 64 << 10));
+    // All sixteen blocks, and what follows on each but the last of the region.
+    let mut seen = reads.clone();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 16);
+    assert!((48..=64).contains(&reads.len()), "{}", reads.len());
 }
