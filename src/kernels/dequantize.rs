@@ -1,6 +1,6 @@
 //! Rows as the floats that they stand for.
 
-use super::formats::{Format, STEP, with_format};
+use super::formats::{Block, Format, STEP, Take, with_format};
 use super::isa::Kernels;
 use super::row_format::RowFormat;
 use super::shape::{ShapeError, check};
@@ -13,26 +13,35 @@ struct Dequantize<'s, T> {
     format: PhantomData<T>,
 }
 
+/// Writes what it takes.
+struct Write<'s, S> {
+    simd: S,
+    to: &'s mut [[f32; STEP]],
+}
+
+impl<S: Simd> Take<S> for Write<'_, S> {
+    #[inline(always)]
+    fn take(&mut self, part: usize, elements: [S::F; 2]) {
+        let (halves, _) = self.to[part].as_chunks_mut::<16>();
+        self.simd.store(elements[0], &mut halves[0]);
+        self.simd.store(elements[1], &mut halves[1]);
+    }
+}
+
 /// Writes the elements of a row to `out`, which has as many.
 #[inline(always)]
 pub(super) fn dequantize<S: Simd, T: Format<Unit = u8>>(simd: S, packed: &[u8], out: &mut [f32]) {
-    let (blocks, rest) = T::blocks(packed);
+    let (blocks, rest) = T::Block::split(packed);
     let (steps, out_rest) = out.as_chunks_mut::<STEP>();
     let parts = const { T::ELEMENTS / STEP };
-    let write = |to: &mut [f32; STEP], elements: [S::F; 2]| {
-        let (halves, _) = to.as_chunks_mut::<16>();
-        simd.store(elements[0], &mut halves[0]);
-        simd.store(elements[1], &mut halves[1]);
-    };
-    for (block, steps) in blocks.iter().zip(steps.chunks_exact_mut(parts)) {
-        for (part, to) in steps.iter_mut().enumerate() {
-            write(to, T::decode(simd, block, part));
-        }
+    for (block, to) in blocks.iter().zip(steps.chunks_exact_mut(parts)) {
+        T::decode(simd, block, &mut Write { simd, to });
     }
-    if !out_rest.is_empty() {
-        let mut last = [0.0; STEP];
-        write(&mut last, T::decode(simd, &T::padded(rest), 0));
-        out_rest.copy_from_slice(&last[..out_rest.len()]);
+    if T::GRAIN < T::ELEMENTS && !out_rest.is_empty() {
+        let mut last = [[0.0; STEP]];
+        let to = &mut last;
+        T::decode(simd, &T::Block::padded(rest), &mut Write { simd, to });
+        out_rest.copy_from_slice(&last[0][..out_rest.len()]);
     }
 }
 

@@ -1,9 +1,27 @@
 //! The canonical sum of products, which everything that multiplies matrices is made of.
 
-use super::formats::{Floats, Format, STEP};
+use super::formats::{Block, Floats, Format, STEP, Take};
 use super::isa::Kernels;
 use super::shape::{ShapeError, check};
 use super::simd::{Algorithm, Simd};
+
+/// Multiplies what it takes with `C` columns.
+struct Multiply<'s, S: Simd, const C: usize> {
+    simd: S,
+    sums: &'s mut [[S::F; 2]; C],
+    columns: [&'s [[f32; STEP]]; C],
+}
+
+impl<S: Simd, const C: usize> Take<S> for Multiply<'_, S, C> {
+    #[inline(always)]
+    fn take(&mut self, part: usize, weights: [S::F; 2]) {
+        for (x, [even, odd]) in self.columns.iter().zip(self.sums.iter_mut()) {
+            let (x, _) = x[part].as_chunks();
+            *even = self.simd.mul_add(weights[0], self.simd.load(&x[0]), *even);
+            *odd = self.simd.mul_add(weights[1], self.simd.load(&x[1]), *odd);
+        }
+    }
+}
 
 /// The products of `R` rows with `C` columns, each sum in the canonical order. All rows and columns have one length.
 #[inline(always)]
@@ -13,21 +31,8 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
     columns: [&[f32]; C],
 ) -> [[f32; C]; R] {
     let mut sums = [[[simd.splat(0.0); 2]; C]; R];
-    let step =
-        |sums: &mut [[[S::F; 2]; C]; R], blocks: [&T::Block; R], x: [&[f32; STEP]; C], part| {
-            let x = x.map(|x| x.as_chunks::<16>().0);
-            for r in 0..R {
-                let weights = T::decode(simd, blocks[r], part);
-                for c in 0..C {
-                    let [even, odd] = &mut sums[r][c];
-                    *even = simd.mul_add(weights[0], simd.load(&x[c][0]), *even);
-                    *odd = simd.mul_add(weights[1], simd.load(&x[c][1]), *odd);
-                }
-            }
-        };
-
     let columns = columns.map(|column| column.as_chunks::<STEP>());
-    let rows = rows.map(T::blocks);
+    let rows = rows.map(T::Block::split);
     let parts = const { T::ELEMENTS / STEP };
     // All have as many; the compiler is told so.
     let whole = rows.iter().map(|(blocks, _)| blocks.len());
@@ -36,19 +41,27 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
     let blocks = rows.map(|(blocks, _)| &blocks[..count]);
     let x = columns.map(|(steps, _)| &steps[..count * parts]);
     for at in 0..count {
-        for part in 0..parts {
-            step(
-                &mut sums,
-                blocks.map(|b| &b[at]),
-                x.map(|x| &x[at * parts + part]),
-                part,
-            );
+        let columns = x.map(|x| &x[at * parts..][..parts]);
+        for (blocks, sums) in blocks.iter().zip(&mut sums) {
+            let to = &mut Multiply {
+                simd,
+                sums,
+                columns,
+            };
+            T::decode(simd, &blocks[at], to);
         }
     }
-    if columns.iter().any(|(_, rest)| !rest.is_empty()) {
-        let blocks = rows.map(|(_, rest)| T::padded(rest));
-        let x = columns.map(|(_, rest)| Floats::padded(rest));
-        step(&mut sums, blocks.each_ref(), x.each_ref(), 0);
+    if T::GRAIN < T::ELEMENTS && columns.iter().any(|(_, rest)| !rest.is_empty()) {
+        let x = columns.map(|(_, rest)| [<[f32; STEP]>::padded(rest)]);
+        let columns = x.each_ref().map(|x| x.as_slice());
+        for ((_, rest), sums) in rows.iter().zip(&mut sums) {
+            let to = &mut Multiply {
+                simd,
+                sums,
+                columns,
+            };
+            T::decode(simd, &T::Block::padded(rest), to);
+        }
     }
     sums.map(|row| row.map(|[even, odd]| simd.sum(simd.add(even, odd))))
 }

@@ -7,7 +7,6 @@
 /// An instruction set, as vectors of sixteen lanes: one register, or several that are used together.
 ///
 /// Sixteen everywhere, so that the order of a sum is one order (see the module documentation of `kernels`).
-#[allow(dead_code)]
 pub(crate) trait Simd: Copy {
     /// Sixteen 32-bit floats.
     type F: Copy;
@@ -30,8 +29,6 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`: rounded once where the instruction set fuses, else twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The lesser. Where one is not a number, or both are zeros, either of the two.
-    fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// The greater. Where one is not a number, or both are zeros, either of the two.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The sum of the lanes: lane `l` and lane `l + 8`, then `l + 4`, `l + 2`, `l + 1`.
@@ -56,6 +53,8 @@ pub(crate) trait Simd: Copy {
     fn load_f32(self, from: &[u8; 64]) -> Self::F;
     /// Sixteen little-endian half-precision floats, denormals, infinities and NaNs included.
     fn load_f16(self, from: &[u8; 32]) -> Self::F;
+    /// A half-precision float in each lane.
+    fn splat_f16(self, bits: u16) -> Self::F;
     /// Sixteen little-endian bfloat16.
     fn load_bf16(self, from: &[u8; 32]) -> Self::F;
 
@@ -72,6 +71,22 @@ pub(crate) trait Simd: Copy {
     fn shift_left_bytes<const N: u32>(self, x: Self::B) -> Self::B;
     /// `table[index]` of each byte of `index`, which is below 16.
     fn look_up(self, table: Self::B, index: Self::B) -> Self::B;
+    /// All ones in byte `l` where bit `l` is set, else zero.
+    #[inline(always)]
+    fn bytes_of_bits(self, bits: u16) -> Self::B {
+        const SECOND: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+        const BIT: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
+        let bytes = self.load_bytes(&u128::from(bits).to_le_bytes());
+        let bit = self.load_bytes(&BIT);
+        let spread = self.look_up(bytes, self.load_bytes(&SECOND));
+        self.equal_bytes(self.and_bytes(spread, bit), bit)
+    }
+    /// `low[n]` for the low nibble `n` of each byte, and `high[n]` for the high one. `None` where registers of floats
+    /// are no tables.
+    #[inline(always)]
+    fn look_up_nibbles(self, _low: Self::F, _high: Self::F, _x: Self::B) -> Option<[Self::F; 2]> {
+        None
+    }
     /// Bytes 0 to 255 as floats.
     fn unsigned(self, x: Self::B) -> Self::F;
     /// Bytes -128 to 127 as floats.

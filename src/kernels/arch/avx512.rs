@@ -83,11 +83,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        registers!(_mm512_min_ps(a, b))
-    }
-
-    #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         registers!(_mm512_max_ps(a, b))
     }
@@ -168,6 +163,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, bits: u16) -> __m512 {
+        registers!(_mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)))
+    }
+
+    #[inline(always)]
     fn load_bf16(self, from: &[u8; 32]) -> __m512 {
         let halves = arrays!(_mm256_loadu_si256(from.as_ptr().cast()));
         registers!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(
@@ -176,6 +176,23 @@ impl Simd for Avx512 {
     }
 
     x86_bytes!();
+
+    #[inline(always)]
+    fn bytes_of_bits(self, bits: u16) -> __m128i {
+        registers!(_mm_movm_epi8(bits))
+    }
+
+    #[inline(always)]
+    fn look_up_nibbles(self, low: __m512, high: __m512, x: __m128i) -> Option<[__m512; 2]> {
+        // The permutation heeds the low four bits of its index.
+        registers!({
+            let index = _mm512_cvtepu8_epi32(x);
+            Some([
+                _mm512_permutexvar_ps(index, low),
+                _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(index), high),
+            ])
+        })
+    }
 
     #[inline(always)]
     fn unsigned(self, x: __m128i) -> __m512 {

@@ -1,6 +1,6 @@
 //! Rows of floats. A block is 32 of them, for the row's length is any.
 
-use super::{Format, STEP, padded};
+use super::{Format, STEP, Take};
 use crate::kernels::simd::Simd;
 
 /// 32-bit floats, little-endian bytes.
@@ -19,54 +19,24 @@ pub(in crate::kernels) struct Bf16;
 #[derive(Debug)]
 pub(in crate::kernels) struct Floats;
 
-macro_rules! float_bytes {
-    ($name:ident, $bytes:literal, $load:ident) => {
+macro_rules! floats {
+    ($name:ident: $unit:ty, $units:literal each, $load:ident) => {
         impl Format for $name {
-            type Unit = u8;
-            type Block = [u8; STEP * $bytes];
+            type Unit = $unit;
+            type Block = [$unit; STEP * $units];
             const ELEMENTS: usize = STEP;
+            const GRAIN: usize = 1;
 
             #[inline(always)]
-            fn blocks(row: &[u8]) -> (&[Self::Block], &[u8]) {
-                row.as_chunks()
-            }
-
-            #[inline(always)]
-            fn padded(rest: &[u8]) -> Self::Block {
-                padded!(rest, 0)
-            }
-
-            #[inline(always)]
-            fn decode<S: Simd>(simd: S, block: &Self::Block, _part: usize) -> [S::F; 2] {
-                let (halves, _) = block.as_chunks::<{ 16 * $bytes }>();
-                [simd.$load(&halves[0]), simd.$load(&halves[1])]
+            fn decode<S: Simd>(simd: S, block: &Self::Block, to: &mut impl Take<S>) {
+                let (halves, _) = block.as_chunks::<{ 16 * $units }>();
+                to.take(0, [simd.$load(&halves[0]), simd.$load(&halves[1])]);
             }
         }
     };
 }
 
-float_bytes!(F32, 4, load_f32);
-float_bytes!(F16, 2, load_f16);
-float_bytes!(Bf16, 2, load_bf16);
-
-impl Format for Floats {
-    type Unit = f32;
-    type Block = [f32; STEP];
-    const ELEMENTS: usize = STEP;
-
-    #[inline(always)]
-    fn blocks(row: &[f32]) -> (&[[f32; STEP]], &[f32]) {
-        row.as_chunks()
-    }
-
-    #[inline(always)]
-    fn padded(rest: &[f32]) -> [f32; STEP] {
-        padded!(rest, 0.0)
-    }
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[f32; STEP], _part: usize) -> [S::F; 2] {
-        let (halves, _) = block.as_chunks::<16>();
-        [simd.load(&halves[0]), simd.load(&halves[1])]
-    }
-}
+floats!(F32: u8, 4 each, load_f32);
+floats!(F16: u8, 2 each, load_f16);
+floats!(Bf16: u8, 2 each, load_bf16);
+floats!(Floats: f32, 1 each, load);

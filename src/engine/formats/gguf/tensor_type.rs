@@ -1,5 +1,7 @@
 //! The element types of tensors, and how many bytes they take.
 
+use crate::kernels::RowFormat;
+
 /// How a tensor's elements are stored: `ggml_type` of ggml.h, by the names that GGUF's tools print.
 ///
 /// Quantized types store a row in blocks of [`TensorType::block_elements`] elements; a row is whole blocks.
@@ -46,42 +48,53 @@ pub enum TensorType {
 
 use TensorType as T;
 
-/// Every type with the elements and the bytes of a block (ggml-common.h).
-const TYPES: [(TensorType, u64, u64); 34] = [
-    (T::F32, 1, 4),
-    (T::F16, 1, 2),
-    (T::Q4_0, 32, 18),
-    (T::Q4_1, 32, 20),
-    (T::Q5_0, 32, 22),
-    (T::Q5_1, 32, 24),
-    (T::Q8_0, 32, 34),
-    (T::Q8_1, 32, 36),
-    (T::Q2_K, 256, 84),
-    (T::Q3_K, 256, 110),
-    (T::Q4_K, 256, 144),
-    (T::Q5_K, 256, 176),
-    (T::Q6_K, 256, 210),
-    (T::Q8_K, 256, 292),
-    (T::IQ2_XXS, 256, 66),
-    (T::IQ2_XS, 256, 74),
-    (T::IQ3_XXS, 256, 98),
-    (T::IQ1_S, 256, 50),
-    (T::IQ4_NL, 32, 18),
-    (T::IQ3_S, 256, 110),
-    (T::IQ2_S, 256, 82),
-    (T::IQ4_XS, 256, 136),
-    (T::I8, 1, 1),
-    (T::I16, 1, 2),
-    (T::I32, 1, 4),
-    (T::I64, 1, 8),
-    (T::F64, 1, 8),
-    (T::IQ1_M, 256, 56),
-    (T::BF16, 1, 2),
-    (T::TQ1_0, 256, 54),
-    (T::TQ2_0, 256, 66),
-    (T::MXFP4, 32, 17),
-    (T::NVFP4, 64, 36),
-    (T::Q1_0, 128, 18),
+/// What a type's rows are made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rows {
+    /// The kernels have it.
+    Of(RowFormat),
+    /// Elements and bytes of a block (ggml-common.h).
+    Blocks(u64, u64),
+}
+
+use Rows::{Blocks, Of};
+
+/// Every type.
+const TYPES: [(TensorType, Rows); 34] = [
+    (T::F32, Of(RowFormat::F32)),
+    (T::F16, Of(RowFormat::F16)),
+    (T::Q4_0, Of(RowFormat::Q4_0)),
+    (T::Q4_1, Of(RowFormat::Q4_1)),
+    (T::Q5_0, Of(RowFormat::Q5_0)),
+    (T::Q5_1, Of(RowFormat::Q5_1)),
+    (T::Q8_0, Of(RowFormat::Q8_0)),
+    (T::Q8_1, Blocks(32, 36)),
+    (T::Q2_K, Of(RowFormat::Q2_K)),
+    (T::Q3_K, Of(RowFormat::Q3_K)),
+    (T::Q4_K, Of(RowFormat::Q4_K)),
+    (T::Q5_K, Of(RowFormat::Q5_K)),
+    (T::Q6_K, Of(RowFormat::Q6_K)),
+    (T::Q8_K, Blocks(256, 292)),
+    (T::IQ2_XXS, Blocks(256, 66)),
+    (T::IQ2_XS, Blocks(256, 74)),
+    (T::IQ3_XXS, Blocks(256, 98)),
+    (T::IQ1_S, Blocks(256, 50)),
+    (T::IQ4_NL, Of(RowFormat::IQ4_NL)),
+    (T::IQ3_S, Blocks(256, 110)),
+    (T::IQ2_S, Blocks(256, 82)),
+    (T::IQ4_XS, Of(RowFormat::IQ4_XS)),
+    (T::I8, Blocks(1, 1)),
+    (T::I16, Blocks(1, 2)),
+    (T::I32, Blocks(1, 4)),
+    (T::I64, Blocks(1, 8)),
+    (T::F64, Blocks(1, 8)),
+    (T::IQ1_M, Blocks(256, 56)),
+    (T::BF16, Of(RowFormat::Bf16)),
+    (T::TQ1_0, Blocks(256, 54)),
+    (T::TQ2_0, Blocks(256, 66)),
+    (T::MXFP4, Of(RowFormat::MXFP4)),
+    (T::NVFP4, Blocks(64, 36)),
+    (T::Q1_0, Blocks(128, 18)),
 ];
 
 impl TensorType {
@@ -89,25 +102,39 @@ impl TensorType {
     pub(crate) fn of(code: u32) -> Option<TensorType> {
         TYPES
             .iter()
-            .map(|&(kind, _, _)| kind)
+            .map(|&(kind, _)| kind)
             .find(|&kind| kind as u32 == code)
     }
 
-    fn block(self) -> (u64, u64) {
+    fn rows(self) -> Rows {
         TYPES
             .iter()
-            .find(|&&(kind, _, _)| kind == self)
-            .map_or((1, 1), |&(_, elements, bytes)| (elements, bytes))
+            .find(|&&(kind, _)| kind == self)
+            .map_or(Blocks(1, 1), |&(_, rows)| rows)
     }
 
     /// Elements of a block; 1 where the type is not quantized.
     pub fn block_elements(self) -> u64 {
-        self.block().0
+        match self.rows() {
+            Of(format) => format.block_elements() as u64,
+            Blocks(elements, _) => elements,
+        }
     }
 
     /// Bytes of a block.
     pub fn block_bytes(self) -> u64 {
-        self.block().1
+        match self.rows() {
+            Of(format) => format.block_bytes() as u64,
+            Blocks(_, bytes) => bytes,
+        }
+    }
+
+    /// What the kernels call it; `None` where they have no such rows.
+    pub fn row_format(self) -> Option<RowFormat> {
+        match self.rows() {
+            Of(format) => Some(format),
+            Blocks(..) => None,
+        }
     }
 }
 
@@ -121,20 +148,57 @@ impl std::fmt::Display for TensorType {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::{TYPES, TensorType};
+    use crate::kernels::RowFormat;
 
     #[test]
     fn every_type_is_in_the_table_once() {
-        for (k, &(kind, elements, bytes)) in TYPES.iter().enumerate() {
+        for (k, &(kind, _)) in TYPES.iter().enumerate() {
             assert_eq!(TensorType::of(kind as u32), Some(kind));
-            assert_eq!(
-                (kind.block_elements(), kind.block_bytes()),
-                (elements, bytes)
-            );
-            assert!(TYPES[..k].iter().all(|&(other, _, _)| other != kind));
+            assert!(TYPES[..k].iter().all(|&(other, _)| other != kind));
         }
         // The gaps are types that were removed from ggml.
         for code in [4, 5, 31, 32, 33, 36, 37, 38, 42, u32::MAX] {
             assert_eq!(TensorType::of(code), None);
+        }
+    }
+
+    #[test]
+    fn every_row_format_is_the_type_of_its_name() {
+        let types = TYPES.iter().filter_map(|&(kind, _)| {
+            let format = kind.row_format()?;
+            assert_eq!(kind.to_string(), format.name());
+            Some(format)
+        });
+        let mut formats: Vec<RowFormat> = types.collect();
+        formats.sort_by_key(|format| RowFormat::ALL.iter().position(|other| other == format));
+        assert_eq!(formats, RowFormat::ALL);
+    }
+
+    #[test]
+    fn blocks_are_as_large_as_in_ggml() {
+        for (kind, elements, bytes) in [
+            (TensorType::F32, 1, 4),
+            (TensorType::F16, 1, 2),
+            (TensorType::BF16, 1, 2),
+            (TensorType::Q4_0, 32, 18),
+            (TensorType::Q4_1, 32, 20),
+            (TensorType::Q5_0, 32, 22),
+            (TensorType::Q5_1, 32, 24),
+            (TensorType::Q8_0, 32, 34),
+            (TensorType::Q2_K, 256, 84),
+            (TensorType::Q3_K, 256, 110),
+            (TensorType::Q4_K, 256, 144),
+            (TensorType::Q5_K, 256, 176),
+            (TensorType::Q6_K, 256, 210),
+            (TensorType::IQ4_NL, 32, 18),
+            (TensorType::IQ4_XS, 256, 136),
+            (TensorType::MXFP4, 32, 17),
+        ] {
+            assert_eq!(
+                (kind.block_elements(), kind.block_bytes()),
+                (elements, bytes),
+                "{kind}"
+            );
         }
     }
 }

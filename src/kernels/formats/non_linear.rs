@@ -1,0 +1,84 @@
+//! The formats whose nibbles mean levels of a table. Nibbles lie as in Q4_0.
+
+use super::levels::{Levels, Times, each_lane, nibbles};
+use super::{Format, STEP, Take, field, half};
+use crate::kernels::simd::Simd;
+
+/// Half `d`; nibbles: `d * level`.
+#[derive(Debug)]
+#[allow(non_camel_case_types)]
+pub(in crate::kernels) struct IQ4_NL;
+
+/// Half `d`; two high bits, then four low bits, of eight scales; nibbles: `d * (scale - 32) * level`.
+#[derive(Debug)]
+#[allow(non_camel_case_types)]
+pub(in crate::kernels) struct IQ4_XS;
+
+/// An exponent; nibbles: OCP Microscaling Formats 1.0, MXFP4.
+#[derive(Debug)]
+pub(in crate::kernels) struct MXFP4;
+
+/// `kvalues_iq4nl` of ggml-common.h.
+const NON_LINEAR: Levels = Levels::new([
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+]);
+
+/// E2M1, doubled. Minus zero is zero, as ggml has it.
+const E2M1: Levels = Levels::new([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]);
+
+impl Format for IQ4_NL {
+    type Unit = u8;
+    type Block = [u8; 18];
+    const ELEMENTS: usize = STEP;
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 18], to: &mut impl Take<S>) {
+        let scale = Times(half(simd, block, 0));
+        to.take(0, nibbles(simd, field(block, 2), &NON_LINEAR, scale, scale));
+    }
+}
+
+impl Format for MXFP4 {
+    type Unit = u8;
+    type Block = [u8; 17];
+    const ELEMENTS: usize = STEP;
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 17], to: &mut impl Take<S>) {
+        // Half of 2^(e - 127), for the levels are doubled; the two least are denormal.
+        let exponent = u32::from(block[0]);
+        let bits = match exponent {
+            0 | 1 => 0x20_0000 << exponent,
+            _ => (exponent - 1) << 23,
+        };
+        let scale = Times(simd.splat(f32::from_bits(bits)));
+        to.take(0, nibbles(simd, field(block, 1), &E2M1, scale, scale));
+    }
+}
+
+impl Format for IQ4_XS {
+    type Unit = u8;
+    type Block = [u8; 136];
+    const ELEMENTS: usize = 256;
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 136], to: &mut impl Take<S>) {
+        let high = u64::from(u16::from_le_bytes(*field(block, 2)));
+        let low = u64::from(u32::from_le_bytes(*field(block, 4)));
+        let mut six = 0;
+        for scale in 0..8 {
+            let bits = (low >> (4 * scale) & 15) | (high >> (2 * scale) & 3) << 4;
+            six |= bits << (8 * scale);
+        }
+        let scales = simd.sub_bytes(
+            simd.load_bytes(&u128::from(six).to_le_bytes()),
+            simd.splat_byte(32),
+        );
+        let scales = simd.mul(half(simd, block, 0), simd.signed(scales));
+        let (quants, _) = block[8..].as_chunks::<16>();
+        for (part, (quants, &scale)) in quants.iter().zip(&each_lane(simd, scales)).enumerate() {
+            let scale = Times(simd.splat(scale));
+            to.take(part, nibbles(simd, quants, &NON_LINEAR, scale, scale));
+        }
+    }
+}
