@@ -63,7 +63,13 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
             T::decode(simd, &T::Block::padded(rest), to);
         }
     }
-    sums.map(|row| row.map(|[even, odd]| simd.sum(simd.add(even, odd))))
+    let mut products = [[0.0; C]; R];
+    for (products, sums) in products.iter_mut().zip(sums) {
+        for (product, [even, odd]) in products.iter_mut().zip(sums) {
+            *product = simd.sum(simd.add(even, odd));
+        }
+    }
+    products
 }
 
 struct Dot<'s> {

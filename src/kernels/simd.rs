@@ -2,12 +2,12 @@
 //!
 //! A value of a type that implements [`Simd`] is the proof that the processor has the features: only `arch` makes one.
 //! That keeps algorithms free of `unsafe`. All of it must be inlined into the function that carries the
-//! `target_feature` attribute, so each method and each algorithm is `#[inline(always)]`.
+//! `target_feature` attribute, so each method and each algorithm is `#[inline(always)]`. A closure cannot be: operations
+//! in one may stay calls, and exp once took fifty times as long for it.
 
 /// An instruction set, as vectors of sixteen lanes: one register, or several that are used together.
 ///
 /// Sixteen everywhere, so that the order of a sum is one order (see the module documentation of `kernels`).
-#[allow(dead_code)]
 pub(crate) trait Simd: Copy {
     /// Sixteen 32-bit floats.
     type F: Copy;
@@ -30,8 +30,6 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`: rounded once where the instruction set fuses, else twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The lesser. Where one is not a number, or both are zeros, either of the two.
-    fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// The greater. Where one is not a number, or both are zeros, either of the two.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The sum of the lanes: lane `l` and lane `l + 8`, then `l + 4`, `l + 2`, `l + 1`.
@@ -57,14 +55,7 @@ pub(crate) trait Simd: Copy {
     /// Sixteen little-endian half-precision floats, denormals, infinities and NaNs included.
     fn load_f16(self, from: &[u8; 32]) -> Self::F;
     /// A half-precision float in each lane.
-    #[inline(always)]
-    fn splat_f16(self, bits: u16) -> Self::F {
-        let mut halves = [0; 32];
-        for half in halves.as_chunks_mut().0 {
-            *half = bits.to_le_bytes();
-        }
-        self.load_f16(&halves)
-    }
+    fn splat_f16(self, bits: u16) -> Self::F;
     /// Sixteen little-endian bfloat16.
     fn load_bf16(self, from: &[u8; 32]) -> Self::F;
 

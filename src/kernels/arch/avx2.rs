@@ -57,7 +57,6 @@ impl Simd for Avx2 {
         fn mul(a: F, b: F) -> F { _mm256_mul_ps(a, b) }
         fn div(a: F, b: F) -> F { _mm256_div_ps(a, b) }
         fn mul_add(a: F, b: F, c: F) -> F { _mm256_fmadd_ps(a, b, c) }
-        fn min(a: F, b: F) -> F { _mm256_min_ps(a, b) }
         fn max(a: F, b: F) -> F { _mm256_max_ps(a, b) }
         fn greater(a: F, b: F) -> M { _mm256_cmp_ps::<_CMP_GT_OQ>(a, b) }
         fn select(mask: M, yes: F, no: F) -> F { _mm256_blendv_ps(no, yes, mask) }
@@ -117,6 +116,11 @@ impl Simd for Avx2 {
     fn load_f16(self, from: &[u8; 32]) -> [__m256; 2] {
         let bits = self.load_16_bits(from);
         registers!(each_register!(2; bits; _mm256_cvtph_ps(bits)))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> [__m256; 2] {
+        registers!([_mm256_cvtph_ps(_mm_set1_epi16(bits as i16)); 2])
     }
 
     #[inline(always)]

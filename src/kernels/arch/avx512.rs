@@ -83,11 +83,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        registers!(_mm512_min_ps(a, b))
-    }
-
-    #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         registers!(_mm512_max_ps(a, b))
     }

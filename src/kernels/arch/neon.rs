@@ -51,7 +51,6 @@ impl Simd for Neon {
         fn mul(a: F, b: F) -> F { vmulq_f32(a, b) }
         fn div(a: F, b: F) -> F { vdivq_f32(a, b) }
         fn mul_add(a: F, b: F, c: F) -> F { vfmaq_f32(c, a, b) }
-        fn min(a: F, b: F) -> F { vminq_f32(a, b) }
         fn max(a: F, b: F) -> F { vmaxq_f32(a, b) }
         fn greater(a: F, b: F) -> M { vcgtq_f32(a, b) }
         fn select(mask: M, yes: F, no: F) -> F { vbslq_f32(mask, yes, no) }
@@ -107,6 +106,11 @@ impl Simd for Neon {
     #[inline(always)]
     fn load_f16(self, from: &[u8; 32]) -> [float32x4_t; 4] {
         half(self, self.load_16_bits(from))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> [float32x4_t; 4] {
+        half(self, self.splat_int(i32::from(bits)))
     }
 
     #[inline(always)]

@@ -64,11 +64,6 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn min(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
-        from_fn(|l| if a[l] < b[l] { a[l] } else { b[l] })
-    }
-
-    #[inline(always)]
     fn max(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         from_fn(|l| if a[l] > b[l] { a[l] } else { b[l] })
     }
@@ -140,6 +135,11 @@ impl Simd for Scalar {
     #[inline(always)]
     fn load_f16(self, from: &[u8; 32]) -> [f32; 16] {
         half(self, load_16_bits(from))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> [f32; 16] {
+        [half(self, [i32::from(bits); 16])[0]; 16]
     }
 
     #[inline(always)]

@@ -34,7 +34,6 @@ impl Simd for Simd128 {
         fn mul(a: F, b: F) -> F { f32x4_mul(a, b) }
         fn div(a: F, b: F) -> F { f32x4_div(a, b) }
         fn mul_add(a: F, b: F, c: F) -> F { f32x4_add(f32x4_mul(a, b), c) }
-        fn min(a: F, b: F) -> F { f32x4_pmin(a, b) }
         fn max(a: F, b: F) -> F { f32x4_pmax(a, b) }
         fn greater(a: F, b: F) -> M { f32x4_gt(a, b) }
         fn select(mask: M, yes: F, no: F) -> F { v128_bitselect(yes, no, mask) }
@@ -96,6 +95,11 @@ impl Simd for Simd128 {
     #[inline(always)]
     fn load_f16(self, from: &[u8; 32]) -> [v128; 4] {
         half(self, self.load_16_bits(from))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> [v128; 4] {
+        half(self, self.splat_int(i32::from(bits)))
     }
 
     #[inline(always)]

@@ -62,7 +62,6 @@ impl Simd for Sse41 {
         fn mul(a: F, b: F) -> F { _mm_mul_ps(a, b) }
         fn div(a: F, b: F) -> F { _mm_div_ps(a, b) }
         fn mul_add(a: F, b: F, c: F) -> F { _mm_add_ps(_mm_mul_ps(a, b), c) }
-        fn min(a: F, b: F) -> F { _mm_min_ps(a, b) }
         fn max(a: F, b: F) -> F { _mm_max_ps(a, b) }
         fn greater(a: F, b: F) -> M { _mm_cmpgt_ps(a, b) }
         fn select(mask: M, yes: F, no: F) -> F { _mm_blendv_ps(no, yes, mask) }
@@ -119,6 +118,11 @@ impl Simd for Sse41 {
     #[inline(always)]
     fn load_f16(self, from: &[u8; 32]) -> [__m128; 4] {
         half(self, self.load_16_bits(from))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> [__m128; 4] {
+        half(self, self.splat_int(i32::from(bits)))
     }
 
     #[inline(always)]

@@ -85,6 +85,9 @@ impl Algorithm for Operations {
         let (halves, _) = self.memory.as_chunks::<32>();
         note("load_f32", simd.load_f32(&self.memory));
         note("load_f16", simd.load_f16(&halves[0]));
+        let (bits, _) = self.memory.as_chunks::<2>();
+        let bits = u16::from_le_bytes(bits[0]);
+        note("splat_f16", simd.splat_f16(bits));
         note("load_bf16", simd.load_bf16(&halves[1]));
 
         let [x, y] = self.bytes.each_ref().map(|x| simd.load_bytes(x));
@@ -99,6 +102,7 @@ impl Algorithm for Operations {
         note_bytes("shift_left_bytes", simd.shift_left_bytes::<3>(x));
         let index = simd.and_bytes(y, simd.splat_byte(15));
         note_bytes("look_up", simd.look_up(x, index));
+        note_bytes("bytes_of_bits", simd.bytes_of_bits(bits));
         note("signed", simd.signed(x));
         results
     }
