@@ -30,18 +30,33 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
     rows: [&[T::Unit]; R],
     columns: [&[f32]; C],
 ) -> [[f32; C]; R] {
-    let mut sums = [[[simd.splat(0.0); 2]; C]; R];
-    let columns = columns.map(|column| column.as_chunks::<STEP>());
-    let rows = rows.map(T::Block::split);
     let parts = const { T::ELEMENTS / STEP };
-    // All have as many; the compiler is told so.
-    let whole = rows.iter().map(|(blocks, _)| blocks.len());
-    let steps = columns.iter().map(|(steps, _)| steps.len() / parts);
-    let count = whole.chain(steps).min().unwrap_or(0);
-    let blocks = rows.map(|(blocks, _)| &blocks[..count]);
-    let x = columns.map(|(steps, _)| &steps[..count * parts]);
+    let mut sums = [[[simd.splat(0.0); 2]; C]; R];
+    // All have as many blocks; the compiler is told so.
+    let mut count = usize::MAX;
+    let mut blocks: [&[T::Block]; R] = [&[]; R];
+    let mut rests: [&[T::Unit]; R] = [&[]; R];
+    for r in 0..R {
+        (blocks[r], rests[r]) = T::Block::split(rows[r]);
+        count = count.min(blocks[r].len());
+    }
+    let mut x: [&[[f32; STEP]]; C] = [&[]; C];
+    let mut x_rests: [&[f32]; C] = [&[]; C];
+    for c in 0..C {
+        (x[c], x_rests[c]) = columns[c].as_chunks();
+        count = count.min(x[c].len() / parts);
+    }
+    for row in &mut blocks {
+        *row = &row[..count];
+    }
+    for column in &mut x {
+        *column = &column[..count * parts];
+    }
     for at in 0..count {
-        let columns = x.map(|x| &x[at * parts..][..parts]);
+        let mut columns = x;
+        for column in &mut columns {
+            *column = &column[at * parts..][..parts];
+        }
         for (blocks, sums) in blocks.iter().zip(&mut sums) {
             let to = &mut Multiply {
                 simd,
@@ -51,10 +66,16 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
             T::decode(simd, &blocks[at], to);
         }
     }
-    if T::GRAIN < T::ELEMENTS && columns.iter().any(|(_, rest)| !rest.is_empty()) {
-        let x = columns.map(|(_, rest)| [<[f32; STEP]>::padded(rest)]);
-        let columns = x.each_ref().map(|x| x.as_slice());
-        for ((_, rest), sums) in rows.iter().zip(&mut sums) {
+    if T::GRAIN < T::ELEMENTS && x_rests.iter().any(|rest| !rest.is_empty()) {
+        let mut last = [[[0.0; STEP]]; C];
+        let mut columns: [&[[f32; STEP]]; C] = [&[]; C];
+        for (last, rest) in last.iter_mut().zip(x_rests) {
+            last[0] = Block::padded(rest);
+        }
+        for (column, last) in columns.iter_mut().zip(&last) {
+            *column = last;
+        }
+        for (rest, sums) in rests.iter().zip(&mut sums) {
             let to = &mut Multiply {
                 simd,
                 sums,
@@ -63,13 +84,13 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
             T::decode(simd, &T::Block::padded(rest), to);
         }
     }
-    let mut products = [[0.0; C]; R];
-    for (products, sums) in products.iter_mut().zip(sums) {
-        for (product, [even, odd]) in products.iter_mut().zip(sums) {
-            *product = simd.sum(simd.add(even, odd));
+    let mut totals = [[0.0; C]; R];
+    for (totals, sums) in totals.iter_mut().zip(sums) {
+        for (total, [even, odd]) in totals.iter_mut().zip(sums) {
+            *total = simd.sum(simd.add(even, odd));
         }
     }
-    products
+    totals
 }
 
 struct Dot<'s> {
