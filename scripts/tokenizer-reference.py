@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Writes what llama.cpp makes of texts: the expected tokens of tests/tokenizer.
+r"""Writes what llama.cpp makes of texts: the expected tokens of tests/tokenizer.
 
 It needs llama-cpp-python (`pip install llama-cpp-python`, which builds llama.cpp;
 0.3.36 made the files that are here) and the models of scripts/get-models.sh.
 
     scripts/tokenizer-reference.py                 # tests/tokenizer/expected-*.jsonl
     scripts/tokenizer-reference.py --random 5000 --seed 7 --into DIR
-    RINGFIELD_TOKENIZER_REFERENCE=DIR cargo test --release --test tokenizer reference
+    RINGFIELD_TOKENIZER_REFERENCE=DIR cargo test --release --test tokenizer reference \
+        -- --include-ignored
 
 The second form makes random texts instead of reading the corpus, and the third
-line compares with them; DIR then has the corpus too.
+line compares with them; DIR then has the corpus too. It also makes a model for each
+way of cutting words: its tokens are the 256 bytes and all pairs of bytes, so that a
+word that is cut at another place has other tokens.
 
 A line of corpus.jsonl is a text. The same line of an expected file has two lists
 of tokens: the bare text, and with add_special and parse_special.
@@ -19,6 +22,7 @@ import argparse
 import json
 import pathlib
 import random
+import struct
 import sys
 import unicodedata
 
@@ -28,6 +32,12 @@ MODELS = {
     "smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf",
     "gemma": "gemma-3-270m-q4_k_m.gguf",
 }
+
+# A name of each rule of src/engine/model/tokenizer/pre_tokenizer.rs.
+PRE_TOKENIZERS = [
+    "default", "gpt-2", "smollm", "llama-bpe", "dbrx", "glm4", "qwen2", "qwen35",
+    "llama4", "tekken", "deepseek-coder", "falcon",
+]
 
 # What random texts are made of, beside any character at all.
 BLOCKS = [
@@ -72,6 +82,57 @@ def random_text(source):
     return "".join(character for character in "".join(parts) if is_old(character))
 
 
+def byte_letters():
+    """The letters of byte-level vocabularies: GPT-2's."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in shown]
+    letters = {byte: chr(byte) for byte in shown}
+    letters.update({byte: chr(0x100 + n) for n, byte in enumerate(others)})
+    return [letters[byte] for byte in range(256)]
+
+
+def write_pairs_model(path, pre):
+    letters = byte_letters()
+    # An odd factor: every pair once, in no order.
+    pairs = [divmod(rank * 40503 % 65536, 256) for rank in range(65536)]
+    tokens = letters + [letters[a] + letters[b] for a, b in pairs]
+    merges = [letters[a] + " " + letters[b] for a, b in pairs]
+
+    def string(text):
+        text = text.encode()
+        return struct.pack("<Q", len(text)) + text
+
+    def strings(texts):
+        return struct.pack("<IQ", 8, len(texts)) + b"".join(map(string, texts))
+
+    def flag(value):
+        return struct.pack("<?", value)
+
+    keys = [
+        ("general.architecture", 8, string("llama")),
+        ("tokenizer.ggml.model", 8, string("gpt2")),
+        ("tokenizer.ggml.pre", 8, string(pre)),
+        ("tokenizer.ggml.add_bos_token", 7, flag(False)),
+        ("tokenizer.ggml.tokens", 9, strings(tokens)),
+        ("tokenizer.ggml.merges", 9, strings(merges)),
+    ]
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys))
+    body = (string(key) + struct.pack("<I", kind) + value for key, kind, value in keys)
+    path.write_bytes(header + b"".join(body))
+
+
+def write_expected(model, texts, path):
+    from llama_cpp import Llama
+
+    model = Llama(str(model), vocab_only=True, verbose=False)
+    with open(path, "w") as expected:
+        for text in texts:
+            text = text.encode()
+            bare = model.tokenize(text, add_bos=False, special=False)
+            whole = model.tokenize(text, add_bos=True, special=True)
+            expected.write(json.dumps([bare, whole], separators=(",", ":")) + "\n")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--random", type=int, metavar="TEXTS")
@@ -89,16 +150,13 @@ def main():
         corpus.write_text("".join(json.dumps(text) + "\n" for text in texts))
     texts = [json.loads(line) for line in corpus.read_text().split("\n") if line]
 
-    from llama_cpp import Llama
-
     for name, file in MODELS.items():
-        model = Llama(str(ROOT / "models" / file), vocab_only=True, verbose=False)
-        with open(arguments.into / f"expected-{name}.jsonl", "w") as expected:
-            for text in texts:
-                text = text.encode()
-                bare = model.tokenize(text, add_bos=False, special=False)
-                whole = model.tokenize(text, add_bos=True, special=True)
-                expected.write(json.dumps([bare, whole], separators=(",", ":")) + "\n")
+        expected = arguments.into / f"expected-{name}.jsonl"
+        write_expected(ROOT / "models" / file, texts, expected)
+    for pre in PRE_TOKENIZERS if arguments.random else []:
+        model = arguments.into / f"pairs-{pre}.gguf"
+        write_pairs_model(model, pre)
+        write_expected(model, texts, arguments.into / f"expected-pairs-{pre}.jsonl")
 
 
 if __name__ == "__main__":

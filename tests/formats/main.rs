@@ -5,6 +5,8 @@
 mod child;
 #[path = "../content/mod.rs"]
 mod content;
+#[path = "../metered/mod.rs"]
+mod metered;
 
 mod hostile_gguf;
 mod hostile_safetensors;

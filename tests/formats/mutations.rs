@@ -3,67 +3,15 @@
 //! `RINGFIELD_MUTATIONS` says how many of each format; a failing one prints the number that makes it again.
 
 use crate::content::Random;
+use crate::metered::bytes_of;
 use crate::writer::{GgufFile, TensorPart, safetensors, tensor};
 use ringfield::TensorType;
 use ringfield::sim::{parse_gguf, parse_safetensors};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// The system's allocator, with the bytes that this thread has and the most it had.
-struct Metered;
-
-thread_local! {
-    static NOW: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn note(bytes: isize) {
-    // Where a thread ends its meter is gone already.
-    let _ = NOW.try_with(|now| {
-        now.set(now.get() + bytes);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(now.get())));
-    });
-}
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Metered {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as isize);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // Both are there while the bytes are moved.
-        note(new_size as isize);
-        // SAFETY: as above.
-        let moved = unsafe { System.realloc(ptr, layout, new_size) };
-        note(-(layout.size() as isize));
-        moved
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        note(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Metered = Metered;
-
 /// What parsing may take at most: twice the header, of which there is no more than the file, and 1 MiB.
 const SLACK_BYTES: usize = 1 << 20;
-
-/// The most memory that `f` had at once.
-fn peak_bytes(f: impl FnOnce()) -> usize {
-    let before = NOW.get();
-    PEAK.set(before);
-    f();
-    (PEAK.get() - before) as usize
-}
 
 /// Files of the fuzzer's corpus.
 fn committed(format: &str) -> impl Iterator<Item = Vec<u8>> {
@@ -88,7 +36,7 @@ fn mutate(corpus: &[Vec<u8>], parse: impl Fn(&[u8]) -> bool) {
         let bytes = mutation(corpus, seed);
         let mut accepted = false;
         let mut outcome = Ok(());
-        let peak = peak_bytes(|| {
+        let (_, peak) = bytes_of(|| {
             outcome = catch_unwind(AssertUnwindSafe(|| accepted = parse(&bytes)));
         });
         assert!(
@@ -230,7 +178,7 @@ fn what_is_kept_of_a_header_is_less_than_twice_the_header() {
         ("keys", keys.bytes(), keys.header().len()),
         ("tensors", tensors.bytes(), tensors.header().len()),
     ] {
-        let peak = peak_bytes(|| {
+        let (_, peak) = bytes_of(|| {
             parse_gguf(&bytes).unwrap();
         });
         assert!(
@@ -238,7 +186,7 @@ fn what_is_kept_of_a_header_is_less_than_twice_the_header() {
             "{name}: {peak} bytes for {header}"
         );
     }
-    let peak = peak_bytes(|| {
+    let (_, peak) = bytes_of(|| {
         parse_safetensors(&safe).unwrap();
     });
     assert!(
@@ -251,7 +199,7 @@ fn what_is_kept_of_a_header_is_less_than_twice_the_header() {
     lying.tensor_count = Some(1_000_000);
     lying.data = vec![0; 64 << 20];
     let bytes = lying.bytes();
-    let peak = peak_bytes(|| assert!(parse_gguf(&bytes).is_err()));
+    let (_, peak) = bytes_of(|| assert!(parse_gguf(&bytes).is_err()));
     assert!(
         peak <= 2 * lying.header().len() + SLACK_BYTES,
         "{peak} bytes"

@@ -3,9 +3,19 @@
 
 #[path = "../child/mod.rs"]
 mod child;
+#[path = "../metered/mod.rs"]
+mod metered;
 #[path = "../formats/writer.rs"]
 #[allow(dead_code)]
 mod writer;
 
+mod changed;
+mod chat;
+mod encoding;
+mod hostile;
 mod models;
 mod reference;
+mod size;
+mod text;
+mod vocabulary;
+mod words;

@@ -5,7 +5,7 @@ use ringfield::{EncodeOptions, Tokenizer};
 use std::path::{Path, PathBuf};
 
 /// Where the corpus and the expected files are: elsewhere for the random texts that the script makes.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     match std::env::var_os("RINGFIELD_TOKENIZER_REFERENCE") {
         Some(elsewhere) => elsewhere.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizer"),
@@ -61,4 +61,22 @@ fn byte_pairs_are_those_of_the_reference() {
 fn sentence_pieces_are_those_of_the_reference() {
     let path = model_or_skip!(GEMMA);
     assert_equals_reference(&tokenizer(&path), "expected-gemma.jsonl");
+}
+
+#[test]
+#[ignore = "needs RINGFIELD_TOKENIZER_REFERENCE and what scripts/tokenizer-reference.py --random leaves there"]
+fn words_are_cut_as_the_reference_cuts_them() {
+    let mut models = 0;
+    for entry in std::fs::read_dir(directory()).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "gguf")
+        {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert_equals_reference(&tokenizer(&path), &format!("expected-{name}.jsonl"));
+            models += 1;
+        }
+    }
+    assert!(models > 10);
 }

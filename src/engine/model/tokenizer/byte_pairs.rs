@@ -135,7 +135,7 @@ impl BytePairs {
             }
         }
         let merging = &mut scratch.merging;
-        merging.clear();
+        merging.start(word.len());
         for byte in word.bytes() {
             merging.push(1, self.bytes.get(usize::from(byte)).copied().flatten());
         }

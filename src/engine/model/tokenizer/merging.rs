@@ -45,9 +45,12 @@ pub(super) struct Merging {
 }
 
 impl Merging {
-    pub(super) fn clear(&mut self) {
+    /// Forgets all, and makes room for `symbols` of them: 36 bytes each.
+    pub(super) fn start(&mut self, symbols: usize) {
         self.symbols.clear();
         self.queue.clear();
+        self.symbols.reserve_exact(symbols);
+        self.queue.reserve_exact(symbols);
     }
 
     /// Adds the next symbol, of `bytes` bytes.

@@ -22,13 +22,21 @@ enum Rule {
     Qwen2,
     /// As `Qwen2`, combining marks belong to words.
     Qwen35,
+    /// As `Llama3`, a word ends where lower case becomes upper case.
+    Llama4,
+    /// As `Llama4`, every number alone, contractions not known.
+    Tekken,
+    /// Line breaks alone, words, punctuation, what is written without spaces, every number alone.
+    DeepseekCoder,
     /// Runs of punctuation, then as `Gpt2`, then digits by three from the left.
     Falcon,
     /// As `Falcon`, but for a backtick, and runs of numbers alone before they are cut.
     Default,
 }
 
-use Rule::{Default, Falcon, Gpt2, Llama3, Qwen2, Qwen35, SingleDigits};
+use Rule::{
+    DeepseekCoder, Default, Falcon, Gpt2, Llama3, Llama4, Qwen2, Qwen35, SingleDigits, Tekken,
+};
 
 /// A rule, and what else a name says.
 #[derive(Debug, Clone, Copy)]
@@ -53,14 +61,14 @@ const fn whole_words(rule: Rule) -> PreTokenizer {
     }
 }
 
-const fn llama3() -> PreTokenizer {
+const fn whole_words_and_bos(rule: Rule) -> PreTokenizer {
     PreTokenizer {
         bos: true,
-        ..whole_words(Llama3)
+        ..whole_words(rule)
     }
 }
 
-const NAMES: [(&[&str], PreTokenizer); 9] = [
+const NAMES: [(&[&str], PreTokenizer); 12] = [
     (&["default"], plain(Default)),
     (
         &[
@@ -73,7 +81,7 @@ const NAMES: [(&[&str], PreTokenizer); 9] = [
             "midm-2.0",
             "lfm2",
         ],
-        llama3(),
+        whole_words_and_bos(Llama3),
     ),
     (&["glm4", "glm5"], whole_words(Llama3)),
     (&["dbrx", "smaug-bpe", "chatglm-bpe"], plain(Llama3)),
@@ -120,6 +128,9 @@ const NAMES: [(&[&str], PreTokenizer); 9] = [
         ],
         plain(Gpt2),
     ),
+    (&["llama4"], plain(Llama4)),
+    (&["tekken"], whole_words_and_bos(Tekken)),
+    (&["deepseek-coder"], plain(DeepseekCoder)),
     (&["falcon"], plain(Falcon)),
 ];
 
@@ -165,6 +176,17 @@ impl PreTokenizer {
             Llama3 => words::each(text, |text| words::llama3(text, 3, words::is_letter), word),
             Qwen2 => words::each(text, |text| words::llama3(text, 1, words::is_letter), word),
             Qwen35 => words::each(text, |text| words::llama3(text, 1, is_letter_or_mark), word),
+            Llama4 => words::each(text, |text| words::cased(text, 3, true), word),
+            Tekken => words::each(text, |text| words::cased(text, 1, false), word),
+            DeepseekCoder => {
+                let letters = |text: &str| words::spaced(text, Class::Letter);
+                let punctuation = |text: &str| words::spaced(text, Class::Punctuation);
+                let mut numbers = |part: &str| words::apart(part, words::one_number, &mut *word);
+                let mut unspaced = |part: &str| words::apart(part, words::unspaced, &mut numbers);
+                let mut marks = |part: &str| words::apart(part, punctuation, &mut unspaced);
+                let mut words = |part: &str| words::apart(part, letters, &mut marks);
+                words::apart(text, words::one_newline, &mut words);
+            }
             Falcon => {
                 let punctuation = |c| class(c) == Class::Punctuation || "$+<=>^~|`".contains(c);
                 let mut digits = |part: &str| words::apart(part, words::three_digits, &mut *word);

@@ -110,7 +110,7 @@ impl SentencePiece {
             let start = symbol.start as usize;
             stretch.get(start..start + symbol.bytes as usize)
         };
-        merging.clear();
+        merging.start(stretch.chars().count());
         let mut letter = [0; 4];
         for c in stretch.chars() {
             let c = c.encode_utf8(&mut letter);

@@ -113,6 +113,27 @@ pub(super) fn three_digits(text: &str) -> usize {
     if digits == 3 { 3 } else { 0 }
 }
 
+/// `[\r\n]`.
+pub(super) fn one_newline(text: &str) -> usize {
+    usize::from(text.starts_with(is_newline))
+}
+
+/// `\s?X+`, where `X` are the characters of a class.
+pub(super) fn spaced(text: &str, of: Class) -> usize {
+    let space = text.chars().next().filter(|c| c.is_whitespace());
+    let space = space.map_or(0, char::len_utf8);
+    match run(behind(text, space), |c| class(c) == of) {
+        0 => 0,
+        bytes => space + bytes,
+    }
+}
+
+/// `[一-龥ࠀ-一가-\u{d7ff}]+` without the white space in it: what is written without spaces, and much else.
+pub(super) fn unspaced(text: &str) -> usize {
+    let is_unspaced = |c| matches!(c, '\u{800}'..='\u{9fa5}' | '\u{ac00}'..='\u{d7ff}');
+    run(text, |c: char| is_unspaced(c) && !c.is_whitespace())
+}
+
 /// `'s|'t|'re|'ve|'m|'ll|'d`: what English leaves of a word behind an apostrophe.
 fn contraction(text: &[u8]) -> usize {
     match text {
@@ -173,38 +194,94 @@ pub(super) fn gpt2(text: &str) -> usize {
     }
 }
 
+/// `\p{N}{1,digits}`, and zero where there is none.
+fn some_numbers(text: &str, digits: usize) -> usize {
+    let numbers = text.char_indices().take(digits);
+    let last = numbers.take_while(|&(_, c)| is_number(c)).last();
+    last.map_or(0, |(at, c)| at + c.len_utf8())
+}
+
+/// ` ?[^\s\p{L}\p{N}]+[tail]*|\s*[\r\n]+|\s+(?!\S)|\s+`: what is neither a word nor a number.
+fn between_words(
+    text: &str,
+    is_letter: impl Fn(char) -> bool,
+    tail: impl Fn(char) -> bool,
+) -> usize {
+    let marks = marks(text, is_letter);
+    if marks > 0 {
+        return marks + run(behind(text, marks), tail);
+    }
+    let spaces = text.get(..run(text, char::is_whitespace));
+    match spaces.unwrap_or_default().rfind(is_newline) {
+        Some(last) => last + 1,
+        None => space(text),
+    }
+}
+
 /// Llama 3's, with `digits` = 3, and Qwen2's, with 1:
 /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
-/// Qwen3.5 has `[\p{L}\p{M}]` for `\p{L}`, but for the character before a word, which can be a mark.
+/// Qwen3.5's has `[\p{L}\p{M}]` for `\p{L}`, but for the character before a word, which can be a mark.
 pub(super) fn llama3(text: &str, digits: usize, is_letter: impl Fn(char) -> bool + Copy) -> usize {
     let contraction = contraction_of_any_case(text.as_bytes());
     if contraction > 0 {
         return contraction;
     }
-    let mut chars = text.chars();
-    let Some(first) = chars.next() else {
-        return 0;
-    };
-    if is_number(first) {
-        let numbers = text
-            .char_indices()
-            .take(digits)
-            .take_while(|&(_, c)| is_number(c));
-        return numbers.last().map_or(0, |(at, c)| at + c.len_utf8());
+    let numbers = some_numbers(text, digits);
+    if numbers > 0 {
+        return numbers;
     }
+    let mut chars = text.chars();
+    let first = chars.next().unwrap_or_default();
     let letters = run(chars.as_str(), is_letter);
     if is_letter(first) || (letters > 0 && !is_newline(first)) {
         return first.len_utf8() + letters;
     }
-    let marks = marks(text, is_letter);
-    if marks > 0 {
-        return marks + run(behind(text, marks), is_newline);
+    between_words(text, is_letter, is_newline)
+}
+
+/// Llama 4's, with `digits` = 3, and Mistral's Tekken, with 1 and without the contractions. A word ends where lower case
+/// becomes upper case. Letters outside of ASCII are of both, which is how llama.cpp reads `\p{Lu}` and `\p{Ll}`:
+/// `[^\r\n\p{L}\p{N}]?U*L+(?i:'s|…)?|[^\r\n\p{L}\p{N}]?U+L*(?i:'s|…)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+/// with `U` for a letter that is not `[a-z]` and `L` for one that is not `[A-Z]`.
+pub(super) fn cased(text: &str, digits: usize, contractions: bool) -> usize {
+    let numbers = some_numbers(text, digits);
+    if numbers > 0 {
+        return numbers;
     }
-    let spaces = text
-        .get(..run(text, char::is_whitespace))
-        .unwrap_or_default();
-    match spaces.rfind(is_newline) {
-        Some(last) => last + 1,
-        None => space(text),
+    let first = text.chars().next().unwrap_or_default();
+    let is_before = !is_letter(first) && !is_newline(first);
+    let before = if is_before { first.len_utf8() } else { 0 };
+    let word = before + cased_letters(behind(text, before));
+    if word > before {
+        let rest = behind(text, word).as_bytes();
+        let contraction = if contractions {
+            contraction_of_any_case(rest)
+        } else {
+            0
+        };
+        return word + contraction;
+    }
+    between_words(text, is_letter, |c| is_newline(c) || c == '/')
+}
+
+/// `U*L+|U+L*` of [`cased`].
+fn cased_letters(text: &str) -> usize {
+    let upper = run(text, |c| is_letter(c) && !c.is_ascii_lowercase());
+    let lower = run(behind(text, upper), |c| {
+        is_letter(c) && !c.is_ascii_uppercase()
+    });
+    if lower > 0 {
+        return upper + lower;
+    }
+    // The last one that can be the `L+` is; without any all of them are the `U+`.
+    let letters = text.get(..upper).unwrap_or_default();
+    match letters.rfind(|c: char| !c.is_ascii_uppercase()) {
+        Some(last) => {
+            last + behind(letters, last)
+                .chars()
+                .next()
+                .map_or(0, char::len_utf8)
+        }
+        None => upper,
     }
 }
