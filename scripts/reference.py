@@ -4,7 +4,7 @@
     reference.py logits MODEL --tokens IDS --out FILE.npy [--last] [--dtype float64|float32]
     reference.py perplexity MODEL --tokens IDS [--ctx 512]
     reference.py generate MODEL --tokens IDS -n N
-    reference.py compare A.npy B.npy
+    reference.py compare A.npy B.npy [--tokens IDS]
     reference.py make-model --arch llama|qwen2|qwen3|gemma3 --out FILE.gguf [--type TYPE] [--seed N] [--layers N]
                             [--tied | --untied] [--rope-scaling none|linear|yarn] [--rope-freqs]
 
@@ -74,7 +74,8 @@ def run_generate(options):
 
 def run_compare(options):
     a, b = np.load(options.a, mmap_mode="r"), np.load(options.b, mmap_mode="r")
-    for name, value in scoring.compare(a, b).items():
+    tokens = options.tokens and np.array(token_ids(options.tokens))
+    for name, value in scoring.compare(a, b, tokens).items():
         print(f"{name}: {'none' if value is None else format(value, '.8g')}")
 
 
@@ -112,6 +113,7 @@ def parser():
     compare = command("compare", run_compare, "how far B is from A")
     compare.add_argument("a")
     compare.add_argument("b")
+    compare.add_argument("--tokens", help="also the perplexity of these tokens, which the logits follow")
 
     make = command("make-model", run_make_model, "a tiny random model with every feature of its architecture")
     make.add_argument("--arch", choices=ARCHITECTURES, required=True)

@@ -60,15 +60,19 @@ def generate(model, tokens, count):
             hidden = sequence.extend([token])
 
 
-def compare(a, b):
+def compare(a, b, tokens=None):
     """Distances of two [positions, vocabulary] arrays; A is taken as the truth.
+
+    With the tokens that the logits follow, also the perplexity that each gives them, the first one not counted.
 
     Kullback-Leibler divergence of B from A in nats, and the gap between A's two largest logits where A and B
     disagree on the largest: a small one is a near tie, a large one a mistake.
     """
     if a.ndim != 2 or a.shape != b.shape:
         raise Refused(f"shapes {a.shape} and {b.shape} are not two equal [positions, vocabulary]")
-    largest, divergence, same, gaps = 0.0, 0.0, 0, []
+    if tokens is not None and len(tokens) != len(a):
+        raise Refused(f"{len(tokens)} tokens are not those of {len(a)} rows of logits")
+    largest, divergence, same, gaps, losses = 0.0, 0.0, 0, [], np.zeros(2)
     for first in range(0, len(a), LOGITS_AT_ONCE):
         x = a[first : first + LOGITS_AT_ONCE].astype(np.float64)
         y = b[first : first + LOGITS_AT_ONCE].astype(np.float64)
@@ -80,13 +84,21 @@ def compare(a, b):
         agree = x.argmax(axis=1) == y.argmax(axis=1)
         same += agree.sum()
         gaps.extend(top_gap(x[~agree]))
+        if tokens is not None:
+            following = tokens[first + 1 : first + len(x) + 1]
+            rows = np.arange(len(following))
+            losses -= p[rows, following].sum(), q[rows, following].sum()
+    perplexities = {}
+    if tokens is not None and len(tokens) > 1:
+        of_a, of_b = np.exp(losses / (len(tokens) - 1))
+        perplexities = {"perplexity of A": of_a, "perplexity of B": of_b, "B to A, less 1": of_b / of_a - 1}
     return {
         "max |Δlogit|": largest,
         "mean KLD": divergence / len(a),
         "same top-1": same / len(a),
         "smallest top-2 gap where they differ": min(gaps, default=None),
         "largest top-2 gap where they differ": max(gaps, default=None),
-    }
+    } | perplexities
 
 
 def log_softmax(logits):
