@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad;
+#[path = "../child/mod.rs"]
+mod child;
 mod logits;
+mod real;
 mod same_bits;
 mod sessions;
 mod tiny;

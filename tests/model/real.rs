@@ -1,0 +1,123 @@
+//! The two real models of `scripts/get-models.sh`, where they are there: logits of a float64 forward pass, and the same
+//! bits in every budget from the documented minimum on.
+//!
+//! The numbers are those of `scripts/reference.py logits models/NAME --tokens …` after the last token, at every twelfth
+//! part of the vocabulary, and of `scripts/reference.py generate models/NAME --tokens … -n 10`.
+
+use crate::child::skipped;
+use crate::logits;
+use ringfield::{BackendKind, Engine, KvFormat, Model, ModelOptions, Sampling, SessionOptions};
+use std::path::Path;
+
+struct Real {
+    name: &'static str,
+    prompt: [u32; 24],
+    logits: [f64; 12],
+    follows: [u32; 10],
+}
+
+const MODELS: [Real; 2] = [
+    Real {
+        name: "SmolLM2-135M-Instruct.Q4_1.gguf",
+        prompt: [
+            19, 8233, 4385, 198, 198, 6340, 99, 8844, 10379, 284, 8844, 3705, 338, 359, 7882, 670,
+            3500, 5173, 429, 31598, 99, 28, 2972, 469,
+        ],
+        logits: [
+            6.16482, 8.85099, 5.55292, 10.31204, 4.13919, 5.11821, 7.37502, 2.20764, 4.79571,
+            5.20085, -0.44272, 1.68733,
+        ],
+        follows: [2106, 30, 198, 198, 504, 5646, 314, 1730, 288, 1012],
+    },
+    Real {
+        name: "gemma-3-270m-q4_k_m.gguf",
+        prompt: [
+            2, 236865, 7610, 3593, 108, 189926, 22823, 18710, 532, 22823, 6192, 600, 659, 12869,
+            1082, 6571, 6850, 699, 47801, 236751, 236764, 4888, 822, 1657,
+        ],
+        logits: [
+            -21.25870, 2.16687, -3.37479, -6.61992, -11.43274, -8.59543, -4.96689, -10.24049,
+            -6.05172, -4.41364, -4.58137, -4.46834,
+        ],
+        follows: [
+            236761, 108, 236865, 7610, 3593, 108, 236865, 7610, 3593, 108,
+        ],
+    },
+];
+
+/// What the documentation says is enough, at pages of 64 KiB.
+const MINIMUM_BYTES: u64 = 24 << 20;
+
+#[test]
+fn real_models_give_the_logits_of_a_float64_forward_pass_whatever_the_budget() {
+    for real in MODELS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("models")
+            .join(real.name);
+        if !path.exists() {
+            skipped!(
+                "models/{} is not here: scripts/get-models.sh takes it",
+                real.name
+            );
+        }
+        let mut expected = None;
+        for (budget, page, backend, threads, batch) in [
+            (MINIMUM_BYTES, 65_536, BackendKind::Auto, 2, 64),
+            (MINIMUM_BYTES, 4096, BackendKind::Pread, 1, 10),
+            (120 << 20, 1 << 20, BackendKind::Mmap, 2, 24),
+            (300 << 20, 65_536, BackendKind::Auto, 1, 7),
+        ] {
+            let builder = Engine::builder()
+                .dram_budget(budget)
+                .page_size(page)
+                .backend(backend);
+            let options = ModelOptions::new().threads(threads).batch(batch);
+            let all = logits(builder, options, &path, &real.prompt);
+            let last = all.last().unwrap();
+            let picked = last.iter().step_by(last.len() / 12).take(12);
+            for (&bits, expected) in picked.zip(real.logits) {
+                let got = f64::from(f32::from_bits(bits));
+                assert!(
+                    (got - expected).abs() <= 1e-3,
+                    "{}: {got}, not {expected}",
+                    real.name
+                );
+            }
+            let same = expected.get_or_insert(all.clone()) == &all;
+            assert!(
+                same,
+                "{}: other bits with {budget} bytes, pages of {page}, {backend:?}",
+                real.name
+            );
+        }
+    }
+}
+
+#[test]
+fn real_models_go_on_as_a_float64_forward_pass_does() {
+    for real in MODELS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("models")
+            .join(real.name);
+        if !path.exists() {
+            skipped!(
+                "models/{} is not here: scripts/get-models.sh takes it",
+                real.name
+            );
+        }
+        let engine = Engine::builder()
+            .dram_budget(MINIMUM_BYTES)
+            .build()
+            .unwrap();
+        let model = Model::open(&engine, &path).unwrap();
+        let options = SessionOptions::new().kv_format(KvFormat::F32);
+        let mut session = model.session(options).unwrap();
+        session.feed(&real.prompt).unwrap();
+        let got: Vec<u32> = session
+            .generate(Sampling::new(), 10)
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(got, real.follows, "{}", real.name);
+        assert!(model.plan().streamed_bytes > 3 * model.plan().resident_bytes);
+    }
+}
