@@ -23,6 +23,32 @@ impl<S: Simd, const C: usize> Take<S> for Multiply<'_, S, C> {
     }
 }
 
+/// Blocks of floats that are multiplied between two branches: 1 KiB. Then each load of the loop comes that far, and the
+/// first-level cache's prefetcher does not ask the second-level one for what is already under way: on Zen 5 that doubles
+/// what comes from there.
+const UNROLLED: usize = 8;
+
+/// Multiplies block `at` of each row with the columns.
+#[inline(always)]
+fn step<S: Simd, T: Format, const R: usize, const C: usize>(
+    simd: S,
+    sums: &mut [[[S::F; 2]; C]; R],
+    blocks: [&[T::Block]; R],
+    x: [&[[f32; STEP]]; C],
+    at: usize,
+) {
+    let parts = const { T::ELEMENTS / STEP };
+    let columns = x.map(|x| &x[at * parts..][..parts]);
+    for (blocks, sums) in blocks.iter().zip(sums) {
+        let to = &mut Multiply {
+            simd,
+            sums,
+            columns,
+        };
+        T::decode(simd, &blocks[at], to);
+    }
+}
+
 /// The products of `R` rows with `C` columns, each sum in the canonical order. All rows and columns have one length.
 #[inline(always)]
 pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
@@ -40,16 +66,19 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
     let count = whole.chain(steps).min().unwrap_or(0);
     let blocks = rows.map(|(blocks, _)| &blocks[..count]);
     let x = columns.map(|(steps, _)| &steps[..count * parts]);
-    for at in 0..count {
-        let columns = x.map(|x| &x[at * parts..][..parts]);
-        for (blocks, sums) in blocks.iter().zip(&mut sums) {
-            let to = &mut Multiply {
-                simd,
-                sums,
-                columns,
-            };
-            T::decode(simd, &blocks[at], to);
+    let mut at = 0;
+    if T::GRAIN == 1 {
+        while count - at >= UNROLLED {
+            let blocks = blocks.map(|blocks| &blocks[at..][..UNROLLED]);
+            let x = x.map(|x| &x[at * parts..][..UNROLLED * parts]);
+            for at in 0..UNROLLED {
+                step::<S, T, R, C>(simd, &mut sums, blocks, x, at);
+            }
+            at += UNROLLED;
         }
+    }
+    for at in at..count {
+        step::<S, T, R, C>(simd, &mut sums, blocks, x, at);
     }
     if T::GRAIN < T::ELEMENTS && columns.iter().any(|(_, rest)| !rest.is_empty()) {
         let x = columns.map(|(_, rest)| [<[f32; STEP]>::padded(rest)]);
