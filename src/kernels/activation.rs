@@ -2,26 +2,21 @@
 //!
 //! Each errs by at most 5e-7 max(1, |x|), is x for x >= 20 and goes to 0 with x to minus infinity; NaN stays NaN.
 
-use super::elementwise::each;
+use super::elementwise::{Each, Function};
 use super::exp::exp;
 use super::isa::Kernels;
 use super::shape::{ShapeError, check};
-use super::simd::{Algorithm, Simd};
+use super::simd::Simd;
 
 /// Below this all of them are 0. It stands for everything below, minus infinity among it, whose product with 0 is NaN.
 const LOWEST: f32 = -104.0;
 
-/// A function of one element.
-trait Activation: Copy {
-    fn of<S: Simd>(self, simd: S, x: S::F) -> S::F;
-}
-
 #[derive(Clone, Copy)]
 struct Relu;
 
-impl Activation for Relu {
+impl Function<0> for Relu {
     #[inline(always)]
-    fn of<S: Simd>(self, simd: S, x: S::F) -> S::F {
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
         let zero = simd.splat(0.0);
         // Selected, because `max` may lose a NaN.
         simd.select(simd.greater(zero, x), zero, x)
@@ -44,9 +39,9 @@ fn at_least_lowest<S: Simd>(simd: S, x: S::F) -> S::F {
 #[derive(Clone, Copy)]
 struct Silu;
 
-impl Activation for Silu {
+impl Function<0> for Silu {
     #[inline(always)]
-    fn of<S: Simd>(self, simd: S, x: S::F) -> S::F {
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
         let x = at_least_lowest(simd, x);
         times_sigmoid(simd, x, x)
     }
@@ -55,9 +50,9 @@ impl Activation for Silu {
 #[derive(Clone, Copy)]
 struct GeluTanh;
 
-impl Activation for GeluTanh {
+impl Function<0> for GeluTanh {
     #[inline(always)]
-    fn of<S: Simd>(self, simd: S, x: S::F) -> S::F {
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
         /// 2 sqrt(2 / pi), and that times 0.044715.
         const FACTORS: [f32; 2] = [1.595_769_2, 0.071_354_82];
         let x = at_least_lowest(simd, x);
@@ -71,9 +66,9 @@ impl Activation for GeluTanh {
 #[derive(Clone, Copy)]
 struct GeluErf;
 
-impl Activation for GeluErf {
+impl Function<0> for GeluErf {
     #[inline(always)]
-    fn of<S: Simd>(self, simd: S, x: S::F) -> S::F {
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
         /// Abramowitz and Stegun 1964, formula 7.1.26, |error| <= 1.5e-7:
         /// erfc(z) = (a1 t + ... + a5 t^5) e^(-z^2), t = 1 / (1 + p z), z >= 0.
         const P: f32 = 0.327_591_1;
@@ -104,51 +99,38 @@ impl Activation for GeluErf {
     }
 }
 
-struct Apply<'s, A>(A, &'s mut [f32]);
+/// An activation times another vector.
+#[derive(Clone, Copy)]
+struct Gate<A>(A);
 
-impl<A: Activation> Algorithm for Apply<'_, A> {
-    type Output = ();
-
+impl<A: Function<0>> Function<1> for Gate<A> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        each(simd, self.1, [], |x, []| self.0.of(simd, x));
-    }
-}
-
-struct Gate<'s, A>(A, &'s mut [f32], &'s [f32]);
-
-impl<A: Activation> Algorithm for Gate<'_, A> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        each(simd, self.1, [self.2], |gate, [up]| {
-            simd.mul(self.0.of(simd, gate), up)
-        });
+    fn of<S: Simd>(self, simd: S, gate: S::F, [up]: [S::F; 1]) -> S::F {
+        simd.mul(self.0.of(simd, gate, []), up)
     }
 }
 
 impl Kernels {
     /// Sets each element to max(x, 0).
     pub fn relu(self, x: &mut [f32]) {
-        self.run(Apply(Relu, x));
+        self.run(Each(Relu, x, []));
     }
 
     /// Sets each element to x / (1 + e^-x). Elfwing, Uchibe and Doya 2017, arXiv 1702.03118.
     pub fn silu(self, x: &mut [f32]) {
-        self.run(Apply(Silu, x));
+        self.run(Each(Silu, x, []));
     }
 
     /// Sets each element to x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Hendrycks and Gimpel 2016, arXiv
     /// 1606.08415, section 2.
     pub fn gelu_tanh(self, x: &mut [f32]) {
-        self.run(Apply(GeluTanh, x));
+        self.run(Each(GeluTanh, x, []));
     }
 
     /// Sets each element to x (1 + erf(x / sqrt 2)) / 2, which [`Kernels::gelu_tanh`] approximates. Hendrycks and Gimpel
     /// 2016, arXiv 1606.08415, section 2.
     pub fn gelu_erf(self, x: &mut [f32]) {
-        self.run(Apply(GeluErf, x));
+        self.run(Each(GeluErf, x, []));
     }
 
     /// Sets each element of `gate` to its SiLU times the element of `up`: SwiGLU, Shazeer 2020, arXiv 2002.05202.
@@ -157,7 +139,7 @@ impl Kernels {
     /// Slices of different lengths.
     pub fn silu_mul(self, gate: &mut [f32], up: &[f32]) -> Result<(), ShapeError> {
         check("silu_mul", "up", up.len(), gate.len())?;
-        self.run(Gate(Silu, gate, up));
+        self.run(Each(Gate(Silu), gate, [up]));
         Ok(())
     }
 
@@ -167,7 +149,7 @@ impl Kernels {
     /// Slices of different lengths.
     pub fn gelu_tanh_mul(self, gate: &mut [f32], up: &[f32]) -> Result<(), ShapeError> {
         check("gelu_tanh_mul", "up", up.len(), gate.len())?;
-        self.run(Gate(GeluTanh, gate, up));
+        self.run(Each(Gate(GeluTanh), gate, [up]));
         Ok(())
     }
 }

@@ -1,42 +1,37 @@
 //! Sums and multiples of vectors.
 
-use super::elementwise::each;
+use super::elementwise::{Each, Function};
 use super::isa::Kernels;
 use super::shape::{ShapeError, check};
-use super::simd::{Algorithm, Simd};
+use super::simd::Simd;
 
-struct Axpy<'s>(f32, &'s [f32], &'s mut [f32]);
+#[derive(Clone, Copy)]
+struct Axpy(f32);
 
-impl Algorithm for Axpy<'_> {
-    type Output = ();
-
+impl Function<1> for Axpy {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let a = simd.splat(self.0);
-        each(simd, self.2, [self.1], |y, [x]| simd.mul_add(a, x, y));
+    fn of<S: Simd>(self, simd: S, y: S::F, [x]: [S::F; 1]) -> S::F {
+        simd.mul_add(simd.splat(self.0), x, y)
     }
 }
 
-struct Scale<'s>(f32, &'s mut [f32]);
+#[derive(Clone, Copy)]
+struct Scale(f32);
 
-impl Algorithm for Scale<'_> {
-    type Output = ();
-
+impl Function<0> for Scale {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let a = simd.splat(self.0);
-        each(simd, self.1, [], |x, []| simd.mul(a, x));
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
+        simd.mul(simd.splat(self.0), x)
     }
 }
 
-struct Add<'s>(&'s [f32], &'s mut [f32]);
+#[derive(Clone, Copy)]
+struct Add;
 
-impl Algorithm for Add<'_> {
-    type Output = ();
-
+impl Function<1> for Add {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        each(simd, self.1, [self.0], |y, [x]| simd.add(y, x));
+    fn of<S: Simd>(self, simd: S, y: S::F, [x]: [S::F; 1]) -> S::F {
+        simd.add(y, x)
     }
 }
 
@@ -47,13 +42,13 @@ impl Kernels {
     /// Slices of different lengths.
     pub fn axpy(self, a: f32, x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
         check("axpy", "y", y.len(), x.len())?;
-        self.run(Axpy(a, x, y));
+        self.run(Each(Axpy(a), y, [x]));
         Ok(())
     }
 
     /// Multiplies each element by `a`.
     pub fn scale(self, a: f32, x: &mut [f32]) {
-        self.run(Scale(a, x));
+        self.run(Each(Scale(a), x, []));
     }
 
     /// Adds `x[i]` to `y[i]`.
@@ -62,7 +57,7 @@ impl Kernels {
     /// Slices of different lengths.
     pub fn add(self, x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
         check("add", "y", y.len(), x.len())?;
-        self.run(Add(x, y));
+        self.run(Each(Add, y, [x]));
         Ok(())
     }
 }

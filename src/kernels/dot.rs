@@ -84,13 +84,13 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
             T::decode(simd, &T::Block::padded(rest), to);
         }
     }
-    let mut totals = [[0.0; C]; R];
-    for (totals, sums) in totals.iter_mut().zip(sums) {
-        for (total, [even, odd]) in totals.iter_mut().zip(sums) {
-            *total = simd.sum(simd.add(even, odd));
+    let mut products = [[0.0; C]; R];
+    for (products, sums) in products.iter_mut().zip(sums) {
+        for (product, [even, odd]) in products.iter_mut().zip(sums) {
+            *product = simd.sum(simd.add(even, odd));
         }
     }
-    totals
+    products
 }
 
 struct Dot<'s> {

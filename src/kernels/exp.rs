@@ -1,8 +1,8 @@
 //! The exponential function, which the activations and softmax are made of.
 
-use super::elementwise::each;
+use super::elementwise::{Each, Function};
 use super::isa::Kernels;
-use super::simd::{Algorithm, Simd};
+use super::simd::Simd;
 
 /// e^x within 2 units in the last place, over all floats: 0 below ln(2^-150), infinity above ln(`f32::MAX`), NaN of NaN.
 ///
@@ -46,29 +46,31 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::F) -> S::F {
         simd.bits(rounded),
         simd.splat_int(-(ROUND.to_bits() as i32)),
     );
-    let power = |n: S::I| {
-        let exponent = simd.add_int(n, simd.splat_int(127));
-        simd.of_bits(simd.shift_left_int::<23>(exponent))
-    };
     let half = simd.shift_right_int::<1>(n);
     let other = simd.shift_right_int::<1>(simd.add_int(n, simd.splat_int(1)));
-    simd.mul(simd.mul(p, power(half)), power(other))
+    simd.mul(simd.mul(p, power(simd, half)), power(simd, other))
 }
 
-struct Exp<'s>(&'s mut [f32]);
+/// 2^n, n from -126 to 127.
+#[inline(always)]
+fn power<S: Simd>(simd: S, n: S::I) -> S::F {
+    let exponent = simd.add_int(n, simd.splat_int(127));
+    simd.of_bits(simd.shift_left_int::<23>(exponent))
+}
 
-impl Algorithm for Exp<'_> {
-    type Output = ();
+#[derive(Clone, Copy)]
+struct Exp;
 
+impl Function<0> for Exp {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        each(simd, self.0, [], |x, []| exp(simd, x));
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
+        exp(simd, x)
     }
 }
 
 impl Kernels {
     /// Sets each element to e to the power of it, within 2 units in the last place.
     pub fn exp(self, x: &mut [f32]) {
-        self.run(Exp(x));
+        self.run(Each(Exp, x, []));
     }
 }

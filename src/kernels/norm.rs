@@ -1,6 +1,6 @@
 //! Vectors brought to one size: RMSNorm and LayerNorm.
 
-use super::elementwise::{each, sum};
+use super::elementwise::{Each, Fold, Function, sum};
 use super::isa::Kernels;
 use super::shape::{ShapeError, check};
 use super::simd::{Algorithm, Simd};
@@ -16,6 +16,74 @@ fn inverse_root(sum: f32, len: usize, epsilon: f32, factor: f32) -> f32 {
     (1.0 / (mean + f64::from(epsilon) * factor * factor).sqrt()) as f32
 }
 
+/// The sum of factor x.
+#[derive(Clone, Copy)]
+struct Sum(f32);
+
+impl Fold for Sum {
+    const NEUTRAL: f32 = 0.0;
+
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, sum: S::F, x: S::F) -> S::F {
+        simd.mul_add(x, simd.splat(self.0), sum)
+    }
+}
+
+/// The sum of (factor x)^2.
+#[derive(Clone, Copy)]
+struct Squares(f32);
+
+impl Fold for Squares {
+    const NEUTRAL: f32 = 0.0;
+
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, sum: S::F, x: S::F) -> S::F {
+        let x = simd.mul(x, simd.splat(self.0));
+        simd.mul_add(x, x, sum)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Rms {
+    factor: f32,
+    inverse: f32,
+}
+
+impl Function<2> for Rms {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, _: S::F, [x, weight]: [S::F; 2]) -> S::F {
+        let x = simd.mul(x, simd.splat(self.factor));
+        simd.mul(simd.mul(x, simd.splat(self.inverse)), weight)
+    }
+}
+
+/// From the mean.
+#[derive(Clone, Copy)]
+struct Difference {
+    factor: f32,
+    mean: f32,
+}
+
+impl Function<1> for Difference {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, _: S::F, [x]: [S::F; 1]) -> S::F {
+        simd.sub(simd.mul(x, simd.splat(self.factor)), simd.splat(self.mean))
+    }
+}
+
+/// Of differences from the mean.
+#[derive(Clone, Copy)]
+struct Layer {
+    inverse: f32,
+}
+
+impl Function<2> for Layer {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, difference: S::F, [weight, bias]: [S::F; 2]) -> S::F {
+        simd.mul_add(simd.mul(difference, simd.splat(self.inverse)), weight, bias)
+    }
+}
+
 struct RmsNorm<'s> {
     x: &'s [f32],
     weight: &'s [f32],
@@ -28,22 +96,14 @@ impl Algorithm for RmsNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let squares = |factor: f32| {
-            let factor = simd.splat(factor);
-            sum(simd, self.x, |sum, x| {
-                let x = simd.mul(x, factor);
-                simd.mul_add(x, x, sum)
-            })
-        };
-        let (mut factor, mut sum) = (1.0, squares(1.0));
-        if sum == f32::INFINITY {
-            (factor, sum) = (SMALLER, squares(SMALLER));
+        let mut factor = 1.0;
+        let mut squares = sum(simd, self.x, Squares(factor));
+        if squares == f32::INFINITY {
+            factor = SMALLER;
+            squares = sum(simd, self.x, Squares(factor));
         }
-        let inverse = inverse_root(sum, self.x.len(), self.epsilon, factor);
-        let [factor, inverse] = [factor, inverse].map(|x| simd.splat(x));
-        each(simd, self.out, [self.x, self.weight], |_, [x, weight]| {
-            simd.mul(simd.mul(simd.mul(x, factor), inverse), weight)
-        });
+        let inverse = inverse_root(squares, self.x.len(), self.epsilon, factor);
+        Each(Rms { factor, inverse }, self.out, [self.x, self.weight]).run(simd);
     }
 }
 
@@ -55,33 +115,30 @@ struct LayerNorm<'s> {
     out: &'s mut [f32],
 }
 
+impl LayerNorm<'_> {
+    /// Writes the differences from the mean of factor x to `out`; returns the sum of their squares.
+    #[inline(always)]
+    fn differences<S: Simd>(&mut self, simd: S, factor: f32) -> f32 {
+        let total = sum(simd, self.x, Sum(factor));
+        let mean = (f64::from(total) / self.x.len() as f64) as f32;
+        Each(Difference { factor, mean }, self.out, [self.x]).run(simd);
+        sum(simd, self.out, Squares(1.0))
+    }
+}
+
 impl Algorithm for LayerNorm<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let len = self.x.len();
-        // The mean of x and the sum of the squared differences from it.
-        let mut moments = |factor: f32| {
-            let factor = simd.splat(factor);
-            let total = sum(simd, self.x, |sum, x| simd.mul_add(x, factor, sum));
-            let mean = (f64::from(total) / len as f64) as f32;
-            each(simd, &mut *self.out, [self.x], |_, [x]| {
-                simd.sub(simd.mul(x, factor), simd.splat(mean))
-            });
-            sum(simd, self.out, |sum, x| simd.mul_add(x, x, sum))
-        };
-        let (mut factor, mut squares) = (1.0, moments(1.0));
+    fn run<S: Simd>(mut self, simd: S) {
+        let mut factor = 1.0;
+        let mut squares = self.differences(simd, factor);
         if !squares.is_finite() {
-            (factor, squares) = (SMALLER, moments(SMALLER));
+            factor = SMALLER;
+            squares = self.differences(simd, factor);
         }
-        let inverse = simd.splat(inverse_root(squares, len, self.epsilon, factor));
-        each(
-            simd,
-            self.out,
-            [self.weight, self.bias],
-            |difference, [weight, bias]| simd.mul_add(simd.mul(difference, inverse), weight, bias),
-        );
+        let inverse = inverse_root(squares, self.x.len(), self.epsilon, factor);
+        Each(Layer { inverse }, self.out, [self.weight, self.bias]).run(simd);
     }
 }
 

@@ -1,9 +1,58 @@
 //! Shares that add up to 1.
 
-use super::elementwise::{each, fold, sum};
+use super::elementwise::{Each, Fold, Function, fold, sum};
 use super::exp::exp;
 use super::isa::Kernels;
 use super::simd::{Algorithm, Simd};
+
+#[derive(Clone, Copy)]
+struct Highest;
+
+impl Fold for Highest {
+    const NEUTRAL: f32 = f32::NEG_INFINITY;
+
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, highest: S::F, x: S::F) -> S::F {
+        simd.max(highest, x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sum;
+
+impl Fold for Sum {
+    const NEUTRAL: f32 = 0.0;
+
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, sum: S::F, x: S::F) -> S::F {
+        simd.add(sum, x)
+    }
+}
+
+/// e^(x - highest).
+#[derive(Clone, Copy)]
+struct Weight {
+    highest: f32,
+}
+
+impl Function<0> for Weight {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::F, []: [S::F; 0]) -> S::F {
+        exp(simd, simd.sub(x, simd.splat(self.highest)))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Share {
+    sum: f32,
+}
+
+impl Function<0> for Share {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, weight: S::F, []: [S::F; 0]) -> S::F {
+        simd.div(weight, simd.splat(self.sum))
+    }
+}
 
 struct Softmax<'s>(&'s mut [f32]);
 
@@ -13,18 +62,17 @@ impl Algorithm for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let x = self.0;
-        let [even, odd] = fold(simd, x, f32::NEG_INFINITY, |max, x| simd.max(max, x));
+        let [even, odd] = fold(simd, x, Highest);
         let mut lanes = [0.0; 16];
         simd.store(simd.max(even, odd), &mut lanes);
         let highest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
         // Not minus infinity: less itself, that is NaN.
-        let highest = simd.splat(highest.max(f32::MIN));
+        let highest = highest.max(f32::MIN);
 
-        each(simd, x, [], |x, []| exp(simd, simd.sub(x, highest)));
-        let sum = sum(simd, x, |sum, x| simd.add(sum, x));
+        Each(Weight { highest }, x, []).run(simd);
+        let sum = sum(simd, x, Sum);
         if sum != 0.0 {
-            let sum = simd.splat(sum);
-            each(simd, x, [], |x, []| simd.div(x, sum));
+            Each(Share { sum }, x, []).run(simd);
         }
     }
 }
