@@ -3,7 +3,7 @@
 
     block-sums.py      one line `TYPE SHA256` a type
 
-A type's blocks are the SHA-256 sums of `TYPE 0`, `TYPE 1`, … one after another, cut after 3000 blocks (an F32, F16 or
+A type's blocks are the SHA-256 sums of `TYPE 0`, `TYPE 1`, … one after another, cut after 600 blocks (an F32, F16 or
 BF16 block is one element). The sum printed is that of their elements by gguf.quants.dequantize, of the Python package of
 the llama.cpp project, as little-endian float32, every NaN as 0x7fc00000.
 
@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4".split()
-BLOCKS = 3000
+BLOCKS = 600
 
 
 def blocks(name, size):

@@ -4,11 +4,13 @@ mod bench;
 mod demo;
 mod doctor;
 mod model;
+mod tensor;
 
 pub(crate) use bench::bench_round;
 pub(crate) use demo::demo;
 pub(crate) use doctor::doctor;
 pub(crate) use model::{list as list_model, verify as verify_model};
+pub(crate) use tensor::elements_of_tensor;
 
 use ringfield::Engine;
 

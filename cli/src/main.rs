@@ -21,12 +21,13 @@ mod made_file;
 mod model;
 mod os;
 mod size;
+mod tensor;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, GgufAction};
 use model::Format;
 
 fn main() -> ExitCode {
@@ -40,7 +41,10 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
         Command::FioJob(args) => fio_job::run(args),
-        Command::Gguf { action } => model::run(Format::Gguf, action),
+        Command::Gguf { action } => match action {
+            GgufAction::Model(action) => model::run(Format::Gguf, action),
+            GgufAction::Tensor(args) => tensor::run(args),
+        },
         Command::Safetensors { action } => model::run(Format::Safetensors, action),
         Command::DemoWorker(args) => demo::worker::run(args),
     };

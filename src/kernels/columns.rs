@@ -73,12 +73,11 @@ fn pass<S: Simd, const R: usize, const C: usize>(
     let columns = out[0].len();
     let mut at = 0;
     while at + C <= columns {
-        let mut index = at;
-        let x = [(); C].map(|()| {
-            index += 1;
-            &x[(index - 1) * len..index * len]
-        });
-        let sums = tile::<S, Floats, R, C>(simd, rows, x);
+        let mut columns: [&[f32]; C] = [&[]; C];
+        for (c, column) in columns.iter_mut().enumerate() {
+            *column = &x[(at + c) * len..][..len];
+        }
+        let sums = tile::<S, Floats, R, C>(simd, rows, columns);
         for (out, sums) in out.iter_mut().zip(sums) {
             out[at..at + C].copy_from_slice(&sums);
         }

@@ -28,6 +28,15 @@ impl<S: Simd, const C: usize> Take<S> for Multiply<'_, S, C> {
 /// what comes from there.
 const UNROLLED: usize = 8;
 
+/// `len` elements of each slice, from element `from`.
+#[inline(always)]
+fn sub_slices<T, const N: usize>(mut slices: [&[T]; N], from: usize, len: usize) -> [&[T]; N] {
+    for slice in &mut slices {
+        *slice = &slice[from..][..len];
+    }
+    slices
+}
+
 /// Multiplies block `at` of each row with the columns.
 #[inline(always)]
 fn step<S: Simd, T: Format, const R: usize, const C: usize>(
@@ -38,7 +47,7 @@ fn step<S: Simd, T: Format, const R: usize, const C: usize>(
     at: usize,
 ) {
     let parts = const { T::ELEMENTS / STEP };
-    let columns = x.map(|x| &x[at * parts..][..parts]);
+    let columns = sub_slices(x, at * parts, parts);
     for (blocks, sums) in blocks.iter().zip(sums) {
         let to = &mut Multiply {
             simd,
@@ -56,21 +65,29 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
     rows: [&[T::Unit]; R],
     columns: [&[f32]; C],
 ) -> [[f32; C]; R] {
-    let mut sums = [[[simd.splat(0.0); 2]; C]; R];
-    let columns = columns.map(|column| column.as_chunks::<STEP>());
-    let rows = rows.map(T::Block::split);
     let parts = const { T::ELEMENTS / STEP };
-    // All have as many; the compiler is told so.
-    let whole = rows.iter().map(|(blocks, _)| blocks.len());
-    let steps = columns.iter().map(|(steps, _)| steps.len() / parts);
-    let count = whole.chain(steps).min().unwrap_or(0);
-    let blocks = rows.map(|(blocks, _)| &blocks[..count]);
-    let x = columns.map(|(steps, _)| &steps[..count * parts]);
+    let mut sums = [[[simd.splat(0.0); 2]; C]; R];
+    // All have as many blocks; the compiler is told so.
+    let mut count = usize::MAX;
+    let mut blocks: [&[T::Block]; R] = [&[]; R];
+    let mut rests: [&[T::Unit]; R] = [&[]; R];
+    for r in 0..R {
+        (blocks[r], rests[r]) = T::Block::split(rows[r]);
+        count = count.min(blocks[r].len());
+    }
+    let mut x: [&[[f32; STEP]]; C] = [&[]; C];
+    let mut x_rests: [&[f32]; C] = [&[]; C];
+    for c in 0..C {
+        (x[c], x_rests[c]) = columns[c].as_chunks();
+        count = count.min(x[c].len() / parts);
+    }
+    let blocks = sub_slices(blocks, 0, count);
+    let x = sub_slices(x, 0, count * parts);
     let mut at = 0;
     if T::GRAIN == 1 {
         while count - at >= UNROLLED {
-            let blocks = blocks.map(|blocks| &blocks[at..][..UNROLLED]);
-            let x = x.map(|x| &x[at * parts..][..UNROLLED * parts]);
+            let blocks = sub_slices(blocks, at, UNROLLED);
+            let x = sub_slices(x, at * parts, UNROLLED * parts);
             for at in 0..UNROLLED {
                 step::<S, T, R, C>(simd, &mut sums, blocks, x, at);
             }
@@ -80,10 +97,16 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
     for at in at..count {
         step::<S, T, R, C>(simd, &mut sums, blocks, x, at);
     }
-    if T::GRAIN < T::ELEMENTS && columns.iter().any(|(_, rest)| !rest.is_empty()) {
-        let x = columns.map(|(_, rest)| [<[f32; STEP]>::padded(rest)]);
-        let columns = x.each_ref().map(|x| x.as_slice());
-        for ((_, rest), sums) in rows.iter().zip(&mut sums) {
+    if T::GRAIN < T::ELEMENTS && x_rests.iter().any(|rest| !rest.is_empty()) {
+        let mut last = [[[0.0; STEP]]; C];
+        let mut columns: [&[[f32; STEP]]; C] = [&[]; C];
+        for (last, rest) in last.iter_mut().zip(x_rests) {
+            last[0] = Block::padded(rest);
+        }
+        for (column, last) in columns.iter_mut().zip(&last) {
+            *column = last;
+        }
+        for (rest, sums) in rests.iter().zip(&mut sums) {
             let to = &mut Multiply {
                 simd,
                 sums,

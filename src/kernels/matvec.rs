@@ -23,13 +23,12 @@ impl<T: Format<Unit = u8>> Matvec<'_, T> {
         let (groups, rest) = self.out.as_chunks_mut::<R>();
         let mut weights = self.weights;
         for group in groups {
-            let rows = [(); R].map(|()| {
-                let (row, after) = weights.split_at(self.row_bytes);
-                weights = after;
-                row
-            });
+            let mut rows: [&[u8]; R] = [&[]; R];
+            for row in &mut rows {
+                (*row, weights) = weights.split_at(self.row_bytes);
+            }
             let sums = tile::<S, T, R, 1>(simd, rows, [self.x]);
-            *group = sums.map(|[sum]| sum);
+            group.copy_from_slice(sums.as_flattened());
         }
         for out in rest {
             let (row, after) = weights.split_at(self.row_bytes);

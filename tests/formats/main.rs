@@ -6,6 +6,7 @@ mod child;
 #[path = "../content/mod.rs"]
 mod content;
 
+mod elements;
 mod hostile_gguf;
 mod hostile_safetensors;
 mod models;

@@ -5,74 +5,74 @@ use crate::products::every_isa;
 use ringfield::kernels::RowFormat;
 use sha2::{Digest, Sha256};
 
-/// Of 3000 blocks of each type, what `scripts/block-sums.py` prints (gguf 0.19 of PyPI).
+/// Of 600 blocks of each type, what `scripts/block-sums.py` prints (gguf 0.19 of PyPI).
 const SUMS: [(RowFormat, &str); 16] = [
     (
         RowFormat::F32,
-        "91509166a47f55e646ad0fa0fceb97c9bdf92e6553e0f473da0c016029597e51",
+        "8452f2f924d5c39f93b56d015fca74625b042fdde297de27c17f7841877ff1e6",
     ),
     (
         RowFormat::F16,
-        "d1c98b5bf2d8eb191d88be327b7c8997c1da9184c4cc73fec8d97f7d9915a5de",
+        "73e2b486fdafe43d9dc94d2ad33d4e1f2670f7e7ed7966d525445987b3bd9dbd",
     ),
     (
         RowFormat::Bf16,
-        "8065ab0850323561c482ae9c582f4cc68f33abd97dc5c03d004e98d9ec0b875f",
+        "1765466ba756556ad991929fdfe725768596bd55a95af6f86ed6dd7b5866e27b",
     ),
     (
         RowFormat::Q4_0,
-        "9e5fdca0a6364ba04fbf2ab02ade77586076e2cce44e9ae83846c519422fcab7",
+        "5a42f8454c735f765f09596f29288e7dfe58531c4ab13ed721f10d86fede8020",
     ),
     (
         RowFormat::Q4_1,
-        "a8105214fc53ad8651313fe4ebf4300bf028270391a1d064e15da6de74c93832",
+        "2a736f4946cf08ec50fc3c3c9ca4ccc518c8fd0be4b8d76050dfff06d46dde6a",
     ),
     (
         RowFormat::Q5_0,
-        "1563973ececab5a9e94e1d6cbda41729c9950af5f6e7d6c7193d9ebf1ed26a82",
+        "58f4152544d22a09af560a55e7086f3b2b2916d0d404b7da8b7c4ffb9ea53969",
     ),
     (
         RowFormat::Q5_1,
-        "5896ed4af73fc217affec63154a490bf303770afac8d6179346371eb7d6996fb",
+        "5722426259785c45a8b9dd348013a8ec37bb9e6da84cf08901ad55665f059087",
     ),
     (
         RowFormat::Q8_0,
-        "4ccfb9eea0fcd3e51fbd105b36400fdc0ca31da813535d1631e35eb739d2afdd",
+        "1443ba47590148188fca223df6dcd19997bd379842824e61994cc729ba9ffd70",
     ),
     (
         RowFormat::Q2_K,
-        "2579f63b46ba805470dc1ac21d7dd4e0224cee07f9ed9193cc81c9e034bd4f50",
+        "082d6d0a046dd377e17824662d94b9771f42c44c1b103fde4f454916e8976120",
     ),
     (
         RowFormat::Q3_K,
-        "874e04e7228ae0f0fed7793b1ec057a29f31254e9791c10410907bb4099ccc34",
+        "f9687639aee868e52a7967ceb21f4e1cd1aa2ebd612eb437bbd8a257a171e59a",
     ),
     (
         RowFormat::Q4_K,
-        "77de52483dd06a779e7dc003094bf953c5a83224828dde2dad9cea1fa4070ad0",
+        "3941a6344f45c8585cf588fc084a5b84ce94a3cddb01c64447d1997a4f9ae16e",
     ),
     (
         RowFormat::Q5_K,
-        "9e6e97a065c3af86e5e8ca0fa17889cb3ce13eb4462cfce5e4c13676d38167e2",
+        "aa9bc75255dfac3a2308b8500d6ede03376bcecbd932d4f29d26b1d1eb600808",
     ),
     (
         RowFormat::Q6_K,
-        "c4abfc2a108cf6d26984b701b55d77d34900aed06859712c9a26a15ff35ff045",
+        "df173368672226e9926efadbdda72f0526773e54c73849d1e53b45720ce91e2a",
     ),
     (
         RowFormat::IQ4_NL,
-        "8363aedacb2fe2eae2ee3f1007aaaef5bc59ba608bd73e3462ff360934a2115c",
+        "de7b77dca2bbbb03032696a6a94a9b5a1a179c34b0190d6efd64f751094c0f98",
     ),
     (
         RowFormat::IQ4_XS,
-        "f72191824cc0b98f48d33454735b4be7a4891a38711c2b5d04745f1e443c959f",
+        "1eb2b3f85a9dec6d3f421de50075eeb87e665cbcd84c6b21aa5f1d7a335d5bde",
     ),
     (
         RowFormat::MXFP4,
-        "c6f48c07647e11aa93da585e9b9d438abee6deb9f13272c8fb1e89e5d519af24",
+        "b7c1e721bada02e55ead56ec6138b765d5bca8e5e04308ea62291811a2c73ebc",
     ),
 ];
-const BLOCKS: usize = 3000;
+const BLOCKS: usize = 600;
 
 fn hex(sum: Sha256) -> String {
     sum.finalize().iter().map(|b| format!("{b:02x}")).collect()
@@ -101,7 +101,7 @@ fn blocks_of_any_bits_are_worth_what_gguf_says_on_every_instruction_set() {
             kernels.dequantize(format, &packed, &mut out).unwrap();
             let elements = out.chunks_exact(format.block_elements());
             let blocks = packed.chunks_exact(format.block_bytes());
-            for (block, elements) in blocks.zip(elements).take(200) {
+            for (block, elements) in blocks.zip(elements).take(100) {
                 for (i, &element) in elements.iter().enumerate() {
                     let plain = plain::element(format, block, i);
                     assert_eq!(

@@ -9,4 +9,5 @@ mod plain;
 mod products;
 mod random;
 mod rope;
+mod rows;
 mod softmax;

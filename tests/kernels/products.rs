@@ -8,7 +8,7 @@ pub(crate) fn every_isa() -> impl Iterator<Item = Kernels> {
 }
 
 /// |got - ref| <= n 2^-24 sum |a b| + n 2^-149: what any order of n products may err (Higham 2002, section 3.1).
-fn assert_close(got: f32, a: &[f32], b: &[f32], what: &str) {
+pub(crate) fn assert_close(got: f32, a: &[f32], b: &[f32], what: &str) {
     let products = || a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
     let (exact, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
     let n = a.len() as f64;

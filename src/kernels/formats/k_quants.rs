@@ -3,7 +3,7 @@
 //! Layouts: `block_q2_K` to `block_q6_K` in ggml-common.h. Where a byte has several elements, the lowest bits are the
 //! first one's and the next bits belong to the element 32 (in a half block's low nibbles of Q6_K, 64) further on.
 
-use super::levels::{Levels, Scale, Times, TimesMinus, each_lane, move_up, nibbles};
+use super::levels::{Levels, Scale, Times, TimesMinus, each_lane, memory, move_up, nibbles};
 use super::{Format, Take, field, half};
 use crate::kernels::simd::Simd;
 
@@ -49,11 +49,13 @@ impl Parts {
         const TWO: u32 = 0x3030_3030;
         // Four bytes with the first four scales, four with the first four offsets, four with the low bits of the
         // others, whose two high bits are above the first ones.
-        let [a, b, c] = [4, 8, 12].map(|at| u32::from_le_bytes(*field(block, at)));
-        let join = |low: u32, high: u32| u128::from(low) | u128::from(high) << 32;
-        let scales = join(a & SIX, (c & FOUR) | (a >> 2 & TWO));
-        let offsets = join(b & SIX, (c >> 4 & FOUR) | (b >> 2 & TWO));
-        let all = simd.load_bytes(&(scales | offsets << 64).to_le_bytes());
+        let a = u32::from_le_bytes(*field(block, 4));
+        let b = u32::from_le_bytes(*field(block, 8));
+        let c = u32::from_le_bytes(*field(block, 12));
+        let scales = u64::from(a & SIX) | u64::from((c & FOUR) | (a >> 2 & TWO)) << 32;
+        let offsets = u64::from(b & SIX) | u64::from((c >> 4 & FOUR) | (b >> 2 & TWO)) << 32;
+        let all = u128::from(scales) | u128::from(offsets) << 64;
+        let all = simd.load_bytes(&all.to_le_bytes());
         let all = simd.unsigned(all);
         Parts {
             scales: each_lane(simd, simd.mul(half(simd, block, 0), all)),
@@ -78,6 +80,7 @@ impl Format for Q4_K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, block: &[u8; 144], to: &mut impl Take<S>) {
         let parts = Parts::of_32(simd, block);
+        let parts = memory(&parts);
         for pair in 0..4 {
             let low = parts.of(simd, 2 * pair, 8 + 2 * pair);
             let high = parts.of(simd, 2 * pair + 1, 9 + 2 * pair);
@@ -107,6 +110,20 @@ fn bits_of<S: Simd>(simd: S, bytes: &[u8; 16], up: i32, mask: u8) -> S::B {
     simd.and_bytes(bytes, simd.splat_byte(mask))
 }
 
+/// Decodes the eight parts one by one: how far bits are moved is then a constant.
+macro_rules! each_part {
+    ($part:path, $simd:ident, $block:ident, $scales:ident, $to:ident) => {
+        $part($simd, $block, 0, $scales, $to);
+        $part($simd, $block, 1, $scales, $to);
+        $part($simd, $block, 2, $scales, $to);
+        $part($simd, $block, 3, $scales, $to);
+        $part($simd, $block, 4, $scales, $to);
+        $part($simd, $block, 5, $scales, $to);
+        $part($simd, $block, 6, $scales, $to);
+        $part($simd, $block, 7, $scales, $to);
+    };
+}
+
 impl Q5_K {
     #[inline(always)]
     fn part<S: Simd>(simd: S, block: &[u8], part: usize, parts: &Parts, to: &mut impl Take<S>) {
@@ -130,15 +147,8 @@ impl Format for Q5_K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, block: &[u8; 176], to: &mut impl Take<S>) {
         let parts = Parts::of_32(simd, block);
-        // One by one: how far bits are moved is then a constant.
-        Q5_K::part(simd, block, 0, &parts, to);
-        Q5_K::part(simd, block, 1, &parts, to);
-        Q5_K::part(simd, block, 2, &parts, to);
-        Q5_K::part(simd, block, 3, &parts, to);
-        Q5_K::part(simd, block, 4, &parts, to);
-        Q5_K::part(simd, block, 5, &parts, to);
-        Q5_K::part(simd, block, 6, &parts, to);
-        Q5_K::part(simd, block, 7, &parts, to);
+        let parts = memory(&parts);
+        each_part!(Q5_K::part, simd, block, parts, to);
     }
 }
 
@@ -175,12 +185,8 @@ impl Format for Q6_K {
     fn decode<S: Simd>(simd: S, block: &[u8; 210], to: &mut impl Take<S>) {
         let scales = simd.signed(simd.load_bytes(field(block, 192)));
         let scales = each_lane(simd, simd.mul(half(simd, block, 208), scales));
-        for half in [0, 4] {
-            Q6_K::part(simd, block, half, &scales, to);
-            Q6_K::part(simd, block, half + 1, &scales, to);
-            Q6_K::part(simd, block, half + 2, &scales, to);
-            Q6_K::part(simd, block, half + 3, &scales, to);
-        }
+        let scales = memory(&scales);
+        each_part!(Q6_K::part, simd, block, scales, to);
     }
 }
 
@@ -212,12 +218,8 @@ impl Format for Q2_K {
             scales: each_lane(simd, simd.mul(half(simd, block, 80), scales)),
             offsets: each_lane(simd, simd.mul(half(simd, block, 82), offsets)),
         };
-        for half in [0, 4] {
-            Q2_K::part(simd, block, half, &parts, to);
-            Q2_K::part(simd, block, half + 1, &parts, to);
-            Q2_K::part(simd, block, half + 2, &parts, to);
-            Q2_K::part(simd, block, half + 3, &parts, to);
-        }
+        let parts = memory(&parts);
+        each_part!(Q2_K::part, simd, block, parts, to);
     }
 }
 
@@ -251,9 +253,10 @@ impl Q3_K {
         const TWO: u32 = 0x0303_0303;
         let low = u64::from_le_bytes(*field(block, 96));
         let high = u32::from_le_bytes(*field(block, 104));
-        let join = |a: u32, b: u32| (u64::from(a & TWO) | u64::from(b & TWO) << 32) << 4;
-        let first = (low & FOUR) | join(high, high >> 2);
-        let second = (low >> 4 & FOUR) | join(high >> 4, high >> 6);
+        // The first four's bits in the lower half.
+        let first = u64::from(high & TWO) | u64::from(high >> 2 & TWO) << 32;
+        let second = u64::from(high >> 4 & TWO) | u64::from(high >> 6 & TWO) << 32;
+        let (first, second) = (low & FOUR | first << 4, low >> 4 & FOUR | second << 4);
         let scales = u128::from(first) | u128::from(second) << 64;
         simd.sub_bytes(simd.load_bytes(&scales.to_le_bytes()), simd.splat_byte(32))
     }
@@ -268,13 +271,7 @@ impl Format for Q3_K {
     fn decode<S: Simd>(simd: S, block: &[u8; 110], to: &mut impl Take<S>) {
         let scales = simd.signed(Q3_K::scales(simd, block));
         let scales = each_lane(simd, simd.mul(half(simd, block, 108), scales));
-        Q3_K::part(simd, block, 0, &scales, to);
-        Q3_K::part(simd, block, 1, &scales, to);
-        Q3_K::part(simd, block, 2, &scales, to);
-        Q3_K::part(simd, block, 3, &scales, to);
-        Q3_K::part(simd, block, 4, &scales, to);
-        Q3_K::part(simd, block, 5, &scales, to);
-        Q3_K::part(simd, block, 6, &scales, to);
-        Q3_K::part(simd, block, 7, &scales, to);
+        let scales = memory(&scales);
+        each_part!(Q3_K::part, simd, block, scales, to);
     }
 }

@@ -1,6 +1,6 @@
 //! The formats whose nibbles mean levels of a table. Nibbles lie as in Q4_0.
 
-use super::levels::{Levels, Times, each_lane, nibbles};
+use super::levels::{Levels, Times, each_lane, memory, nibbles};
 use super::{Format, STEP, Take, field, half};
 use crate::kernels::simd::Simd;
 
@@ -63,20 +63,21 @@ impl Format for IQ4_XS {
 
     #[inline(always)]
     fn decode<S: Simd>(simd: S, block: &[u8; 136], to: &mut impl Take<S>) {
-        let high = u64::from(u16::from_le_bytes(*field(block, 2)));
-        let low = u64::from(u32::from_le_bytes(*field(block, 4)));
-        let mut six = 0;
-        for scale in 0..8 {
-            let bits = (low >> (4 * scale) & 15) | (high >> (2 * scale) & 3) << 4;
-            six |= bits << (8 * scale);
-        }
-        let scales = simd.sub_bytes(
-            simd.load_bytes(&u128::from(six).to_le_bytes()),
-            simd.splat_byte(32),
-        );
+        // Eight pairs of bits and eight nibbles, each moved to a byte of its own.
+        let mut high = u64::from(u16::from_le_bytes(*field(block, 2)));
+        high = (high | high << 24) & 0x0000_00ff_0000_00ff;
+        high = (high | high << 12) & 0x000f_000f_000f_000f;
+        high = (high | high << 6) & 0x0303_0303_0303_0303;
+        let mut low = u64::from(u32::from_le_bytes(*field(block, 4)));
+        low = (low | low << 16) & 0x0000_ffff_0000_ffff;
+        low = (low | low << 8) & 0x00ff_00ff_00ff_00ff;
+        low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        let scales = u128::from(low | high << 4).to_le_bytes();
+        let scales = simd.sub_bytes(simd.load_bytes(&scales), simd.splat_byte(32));
         let scales = simd.mul(half(simd, block, 0), simd.signed(scales));
+        let scales = each_lane(simd, scales);
         let (quants, _) = block[8..].as_chunks::<16>();
-        for (part, (quants, &scale)) in quants.iter().zip(&each_lane(simd, scales)).enumerate() {
+        for (part, (quants, &scale)) in quants.iter().zip(memory(&scales)).enumerate() {
             let scale = Times(simd.splat(scale));
             to.take(part, nibbles(simd, quants, &NON_LINEAR, scale, scale));
         }
