@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// What is in a GGUF model
     Gguf {
         #[command(subcommand)]
-        action: ModelAction,
+        action: GgufAction,
     },
     /// What is in a safetensors file
     Safetensors {
@@ -245,6 +245,14 @@ pub(crate) struct FioJobArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum GgufAction {
+    #[command(flatten)]
+    Model(ModelAction),
+    /// Writes a tensor's elements to a file, as little-endian 32-bit floats
+    Tensor(TensorArgs),
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ModelAction {
     /// Metadata and tensors: names, types, shapes, places
     List(ListArgs),
@@ -277,6 +285,17 @@ pub(crate) struct VerifyArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TensorArgs {
+    /// The model; of a set of files any one
+    pub(crate) model: PathBuf,
+    /// The tensor, as list names it
+    pub(crate) name: String,
+    /// Where to write, in the order of the file; what is there is replaced once all is written
+    #[arg(long, value_name = "FILE.f32")]
+    pub(crate) out: PathBuf,
 }
 
 /// An engine to compare with.

@@ -5,12 +5,14 @@ mod demo;
 mod doctor;
 mod generate;
 mod model;
+mod tensor;
 
 pub(crate) use bench::bench_round;
 pub(crate) use demo::demo;
 pub(crate) use doctor::doctor;
 pub(crate) use generate::{generate, plan};
 pub(crate) use model::{list as list_model, verify as verify_model};
+pub(crate) use tensor::elements_of_tensor;
 
 use ringfield::Engine;
 

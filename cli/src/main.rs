@@ -22,12 +22,13 @@ mod model;
 mod os;
 mod run;
 mod size;
+mod tensor;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, GgufAction};
 use model::Format;
 
 fn main() -> ExitCode {
@@ -43,7 +44,10 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
         Command::FioJob(args) => fio_job::run(args),
-        Command::Gguf { action } => model::run(Format::Gguf, action),
+        Command::Gguf { action } => match action {
+            GgufAction::Model(action) => model::run(Format::Gguf, action),
+            GgufAction::Tensor(args) => tensor::run(args),
+        },
         Command::Safetensors { action } => model::run(Format::Safetensors, action),
         Command::DemoWorker(args) => demo::worker::run(args),
     };

@@ -166,7 +166,7 @@ fn shown(key: &Key) -> String {
 }
 
 /// Text of a file for a terminal: without control characters, which could be commands to it.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

@@ -139,6 +139,68 @@ fn a_safetensors_file_is_listed() {
     assert!(listing.get("version").is_none());
 }
 
+/// Runs `gguf tensor` of `dir`'s model, to `weight.f32` there.
+fn tensor(dir: &Path, name: &str) -> Output {
+    Command::cargo_bin("ringfield")
+        .expect("the binary is built")
+        .args(["gguf", "tensor", "model.gguf", name, "--out", "weight.f32"])
+        .current_dir(dir)
+        .output()
+        .expect("it runs")
+}
+
+#[test]
+fn a_tensor_is_written_as_floats_and_replaces_what_was_there() {
+    let dir = dir();
+    let bytes = fs::read(gguf(dir.path())).expect("read");
+    let out = dir.path().join("weight.f32");
+    fs::write(&out, "something else").expect("written");
+    let output = tensor(dir.path(), "weight");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let written = fs::read(&out).expect("read");
+    assert_eq!(written, bytes[bytes.len() - 1_200_000..]);
+    let files = fs::read_dir(dir.path()).expect("a directory").count();
+    assert_eq!(files, 2, "the model and its tensor");
+}
+
+#[test]
+fn a_tensor_that_cannot_be_written_is_one_line_and_leaves_what_was_there() {
+    let dir = dir();
+    let model = gguf(dir.path());
+    let out = dir.path().join("weight.f32");
+    fs::write(&out, "something else").expect("written");
+    let fails = |name: &str, why: &str| {
+        let output = tensor(dir.path(), name);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(why) && !text.contains('\u{1b}'), "{text}");
+        assert_eq!(fs::read(&out).expect("read"), b"something else");
+        let files = fs::read_dir(dir.path()).expect("a directory").count();
+        assert_eq!(files, 2, "the model and what was there");
+    };
+    fails("wei\u{1b}ght", "`ringfield gguf list model.gguf`");
+    // Integers are no rows of a matrix: type 26 is I32.
+    let mut bytes = fs::read(&model).expect("read");
+    let data = bytes.len() - 1_200_000;
+    let kind = (0..data)
+        .rev()
+        .find(|&at| bytes[at..].starts_with(&1000u64.to_le_bytes()))
+        .expect("the second dimension")
+        + 8;
+    bytes[kind] = 26;
+    fs::write(&model, &bytes).expect("written");
+    fails("weight", "`weight` is I32");
+    // Cut off: the header says more than there is.
+    fs::write(&model, &bytes[..bytes.len() - 1]).expect("written");
+    fails("weight", "model.gguf");
+    fs::remove_file(&out).expect("removed");
+    fs::create_dir(&out).expect("made");
+    let output = tensor(dir.path(), "weight");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("weight.f32: it is not a file"), "{text}");
+}
+
 #[test]
 fn a_file_of_another_format_is_one_line_that_names_it() {
     let dir = dir();

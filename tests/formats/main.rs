@@ -8,6 +8,7 @@ mod content;
 #[path = "../metered/mod.rs"]
 mod metered;
 
+mod elements;
 mod hostile_gguf;
 mod hostile_safetensors;
 mod models;
