@@ -1,6 +1,6 @@
 //! Rows as the floats that they stand for.
 
-use super::formats::{Block, Format, STEP, Take, with_format};
+use super::formats::{Block, Format, STEP, Take, memory, with_format};
 use super::isa::Kernels;
 use super::row_format::RowFormat;
 use super::shape::{ShapeError, check};
@@ -35,12 +35,15 @@ pub(super) fn dequantize<S: Simd, T: Format<Unit = u8>>(simd: S, packed: &[u8], 
     let (steps, out_rest) = out.as_chunks_mut::<STEP>();
     let parts = const { T::ELEMENTS / STEP };
     for (block, to) in blocks.iter().zip(steps.chunks_exact_mut(parts)) {
-        T::decode(simd, block, &mut Write { simd, to });
+        let scales = T::scales(simd, block);
+        T::decode(simd, block, memory(&scales), &mut Write { simd, to });
     }
     if T::GRAIN < T::ELEMENTS && !out_rest.is_empty() {
         let mut last = [[0.0; STEP]];
         let to = &mut last;
-        T::decode(simd, &T::Block::padded(rest), &mut Write { simd, to });
+        let block = T::Block::padded(rest);
+        let scales = T::scales(simd, &block);
+        T::decode(simd, &block, &scales, &mut Write { simd, to });
         out_rest.copy_from_slice(&last[0][..out_rest.len()]);
     }
 }

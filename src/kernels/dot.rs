@@ -1,6 +1,6 @@
 //! The canonical sum of products, which everything that multiplies matrices is made of.
 
-use super::formats::{Block, Floats, Format, STEP, Take};
+use super::formats::{Block, Floats, Format, STEP, Take, memory};
 use super::isa::Kernels;
 use super::shape::{ShapeError, check};
 use super::simd::{Algorithm, Simd};
@@ -48,13 +48,18 @@ fn step<S: Simd, T: Format, const R: usize, const C: usize>(
 ) {
     let parts = const { T::ELEMENTS / STEP };
     let columns = sub_slices(x, at * parts, parts);
-    for (blocks, sums) in blocks.iter().zip(sums) {
+    let mut scales = [T::Scales::default(); R];
+    for (scales, blocks) in scales.iter_mut().zip(&blocks) {
+        *scales = T::scales(simd, &blocks[at]);
+    }
+    let scales = memory(&scales);
+    for ((blocks, scales), sums) in blocks.iter().zip(scales).zip(sums) {
         let to = &mut Multiply {
             simd,
             sums,
             columns,
         };
-        T::decode(simd, &blocks[at], to);
+        T::decode(simd, &blocks[at], scales, to);
     }
 }
 
@@ -112,7 +117,8 @@ pub(super) fn tile<S: Simd, T: Format, const R: usize, const C: usize>(
                 sums,
                 columns,
             };
-            T::decode(simd, &T::Block::padded(rest), to);
+            let block = T::Block::padded(rest);
+            T::decode(simd, &block, &T::scales(simd, &block), to);
         }
     }
     let mut products = [[0.0; C]; R];

@@ -24,11 +24,15 @@ macro_rules! floats {
         impl Format for $name {
             type Unit = $unit;
             type Block = [$unit; STEP * $units];
+            type Scales = ();
             const ELEMENTS: usize = STEP;
             const GRAIN: usize = 1;
 
             #[inline(always)]
-            fn decode<S: Simd>(simd: S, block: &Self::Block, to: &mut impl Take<S>) {
+            fn scales<S: Simd>(_simd: S, _block: &Self::Block) {}
+
+            #[inline(always)]
+            fn decode<S: Simd>(simd: S, block: &Self::Block, _scales: &(), to: &mut impl Take<S>) {
                 let (halves, _) = block.as_chunks::<{ 16 * $units }>();
                 to.take(0, [simd.$load(&halves[0]), simd.$load(&halves[1])]);
             }

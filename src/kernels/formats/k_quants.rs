@@ -1,9 +1,9 @@
 //! The K formats: 256 elements in parts of 16 or 32, each with a scale of 4, 6 or 8 bits that a half of the block scales.
 //!
-//! Layouts: `block_q2_K` to `block_q6_K` in ggml-common.h. Where a byte has several elements, the lowest bits are the
-//! first one's and the next bits belong to the element 32 (in a half block's low nibbles of Q6_K, 64) further on.
+//! Layouts: `block_q2_K` to `block_q6_K` in ggml-common.h. Where a byte has several elements, its lowest bits are the
+//! first one's, and the next ones those of the element 32 (in the nibbles of Q6_K, 64) further on.
 
-use super::levels::{Levels, Scale, Times, TimesMinus, each_lane, memory, move_up, nibbles};
+use super::levels::{PLAIN, Scale, Times, TimesMinus, each_lane, move_up, nibbles};
 use super::{Format, Take, field, half};
 use crate::kernels::simd::Simd;
 
@@ -32,10 +32,9 @@ pub(in crate::kernels) struct Q5_K;
 #[allow(non_camel_case_types)]
 pub(in crate::kernels) struct Q6_K;
 
-const PLAIN: Levels = Levels::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
-
 /// `d * scale` and `dmin * offset` of each part.
-struct Parts {
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::kernels) struct Parts {
     scales: [f32; 16],
     offsets: [f32; 16],
 }
@@ -75,15 +74,19 @@ impl Parts {
 impl Format for Q4_K {
     type Unit = u8;
     type Block = [u8; 144];
+    type Scales = Parts;
     const ELEMENTS: usize = 256;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 144], to: &mut impl Take<S>) {
-        let parts = Parts::of_32(simd, block);
-        let parts = memory(&parts);
+    fn scales<S: Simd>(simd: S, block: &[u8; 144]) -> Parts {
+        Parts::of_32(simd, block)
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 144], scales: &Parts, to: &mut impl Take<S>) {
         for pair in 0..4 {
-            let low = parts.of(simd, 2 * pair, 8 + 2 * pair);
-            let high = parts.of(simd, 2 * pair + 1, 9 + 2 * pair);
+            let low = scales.of(simd, 2 * pair, 8 + 2 * pair);
+            let high = scales.of(simd, 2 * pair + 1, 9 + 2 * pair);
             let first = nibbles(simd, field(block, 16 + 32 * pair), &PLAIN, low, high);
             let second = nibbles(simd, field(block, 32 + 32 * pair), &PLAIN, low, high);
             to.take(2 * pair, [first[0], second[0]]);
@@ -142,13 +145,17 @@ impl Q5_K {
 impl Format for Q5_K {
     type Unit = u8;
     type Block = [u8; 176];
+    type Scales = Parts;
     const ELEMENTS: usize = 256;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 176], to: &mut impl Take<S>) {
-        let parts = Parts::of_32(simd, block);
-        let parts = memory(&parts);
-        each_part!(Q5_K::part, simd, block, parts, to);
+    fn scales<S: Simd>(simd: S, block: &[u8; 176]) -> Parts {
+        Parts::of_32(simd, block)
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 176], scales: &Parts, to: &mut impl Take<S>) {
+        each_part!(Q5_K::part, simd, block, scales, to);
     }
 }
 
@@ -179,13 +186,17 @@ impl Q6_K {
 impl Format for Q6_K {
     type Unit = u8;
     type Block = [u8; 210];
+    type Scales = [f32; 16];
     const ELEMENTS: usize = 256;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 210], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(simd: S, block: &[u8; 210]) -> [f32; 16] {
         let scales = simd.signed(simd.load_bytes(field(block, 192)));
-        let scales = each_lane(simd, simd.mul(half(simd, block, 208), scales));
-        let scales = memory(&scales);
+        each_lane(simd, simd.mul(half(simd, block, 208), scales))
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 210], scales: &[f32; 16], to: &mut impl Take<S>) {
         each_part!(Q6_K::part, simd, block, scales, to);
     }
 }
@@ -208,18 +219,22 @@ impl Q2_K {
 impl Format for Q2_K {
     type Unit = u8;
     type Block = [u8; 84];
+    type Scales = Parts;
     const ELEMENTS: usize = 256;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 84], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(simd: S, block: &[u8; 84]) -> Parts {
         let scales = simd.unsigned(nibbles_of(simd, field(block, 0), false));
         let offsets = simd.unsigned(nibbles_of(simd, field(block, 0), true));
-        let parts = Parts {
+        Parts {
             scales: each_lane(simd, simd.mul(half(simd, block, 80), scales)),
             offsets: each_lane(simd, simd.mul(half(simd, block, 82), offsets)),
-        };
-        let parts = memory(&parts);
-        each_part!(Q2_K::part, simd, block, parts, to);
+        }
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 84], scales: &Parts, to: &mut impl Take<S>) {
+        each_part!(Q2_K::part, simd, block, scales, to);
     }
 }
 
@@ -248,7 +263,7 @@ impl Q3_K {
     /// The sixteen scales: low nibbles of the first eight, which are high nibbles of the others; then, from four bytes,
     /// two high bits of each four.
     #[inline(always)]
-    fn scales<S: Simd>(simd: S, block: &[u8]) -> S::B {
+    fn six_bits<S: Simd>(simd: S, block: &[u8]) -> S::B {
         const FOUR: u64 = 0x0f0f_0f0f_0f0f_0f0f;
         const TWO: u32 = 0x0303_0303;
         let low = u64::from_le_bytes(*field(block, 96));
@@ -265,13 +280,17 @@ impl Q3_K {
 impl Format for Q3_K {
     type Unit = u8;
     type Block = [u8; 110];
+    type Scales = [f32; 16];
     const ELEMENTS: usize = 256;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 110], to: &mut impl Take<S>) {
-        let scales = simd.signed(Q3_K::scales(simd, block));
-        let scales = each_lane(simd, simd.mul(half(simd, block, 108), scales));
-        let scales = memory(&scales);
+    fn scales<S: Simd>(simd: S, block: &[u8; 110]) -> [f32; 16] {
+        let scales = simd.signed(Q3_K::six_bits(simd, block));
+        each_lane(simd, simd.mul(half(simd, block, 108), scales))
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 110], scales: &[f32; 16], to: &mut impl Take<S>) {
         each_part!(Q3_K::part, simd, block, scales, to);
     }
 }

@@ -3,7 +3,7 @@
 //! Byte `j` of the nibbles has element `j` below and element `j + 16` above; bit `i` of the fifth bits is element `i`'s
 //! (`block_q4_0` and its neighbours in ggml-common.h).
 
-use super::levels::{Levels, Scale, Times, TimesPlus, nibbles};
+use super::levels::{Levels, PLAIN, Scale, Times, TimesPlus, nibbles};
 use super::{Format, STEP, Take, field, half};
 use crate::kernels::simd::Simd;
 
@@ -33,15 +33,18 @@ pub(in crate::kernels) struct Q5_1;
 pub(in crate::kernels) struct Q8_0;
 
 const AROUND_ZERO: Levels = Levels::new([-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7]);
-const FROM_ZERO: Levels = Levels::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 
 impl Format for Q4_0 {
     type Unit = u8;
     type Block = [u8; 18];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 18], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 18]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 18], _scales: &(), to: &mut impl Take<S>) {
         let scale = Times(half(simd, block, 0));
         to.take(
             0,
@@ -53,16 +56,20 @@ impl Format for Q4_0 {
 impl Format for Q4_1 {
     type Unit = u8;
     type Block = [u8; 20];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 20], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 20]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 20], _scales: &(), to: &mut impl Take<S>) {
         let scale = TimesPlus(half(simd, block, 0), half(simd, block, 2));
-        to.take(0, nibbles(simd, field(block, 4), &FROM_ZERO, scale, scale));
+        to.take(0, nibbles(simd, field(block, 4), &PLAIN, scale, scale));
     }
 }
 
-/// Nibbles with the bytes `low` and `high` added where their fifth bits are set.
+/// Nibbles, with the bits `fifth` in those whose bit of `bits` is set.
 #[inline(always)]
 fn with_fifth_bits<S: Simd>(simd: S, nibbles: &[u8; 16], bits: u32, fifth: u8) -> [S::B; 2] {
     let nibbles = simd.load_bytes(nibbles);
@@ -78,10 +85,14 @@ fn with_fifth_bits<S: Simd>(simd: S, nibbles: &[u8; 16], bits: u32, fifth: u8) -
 impl Format for Q5_0 {
     type Unit = u8;
     type Block = [u8; 22];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 22], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 22]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 22], _scales: &(), to: &mut impl Take<S>) {
         let scale = Times(half(simd, block, 0));
         let bits = u32::from_le_bytes(*field(block, 2));
         // A nibble less 16 is the signed byte with these bits above it, which fall away where the fifth bit is set.
@@ -94,10 +105,14 @@ impl Format for Q5_0 {
 impl Format for Q5_1 {
     type Unit = u8;
     type Block = [u8; 24];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 24], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 24]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 24], _scales: &(), to: &mut impl Take<S>) {
         let scale = TimesPlus(half(simd, block, 0), half(simd, block, 2));
         let bits = u32::from_le_bytes(*field(block, 4));
         let [low, high] = with_fifth_bits(simd, field(block, 8), bits, 0x10);
@@ -109,10 +124,14 @@ impl Format for Q5_1 {
 impl Format for Q8_0 {
     type Unit = u8;
     type Block = [u8; 34];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 34], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 34]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 34], _scales: &(), to: &mut impl Take<S>) {
         let scale = Times(half(simd, block, 0));
         let low = simd.signed(simd.load_bytes(field(block, 2)));
         let high = simd.signed(simd.load_bytes(field(block, 18)));

@@ -1,7 +1,6 @@
 //! From the whole numbers that a block stores to its elements.
 
 use crate::kernels::simd::Simd;
-use std::hint::black_box;
 
 /// What a whole number of a block stands for. Each operation rounds once, as PyPI `gguf` has it.
 pub(super) trait Scale<S: Simd>: Copy {
@@ -49,6 +48,10 @@ pub(super) struct Levels {
     /// Each value means itself.
     plain: bool,
 }
+
+/// Each value means itself.
+pub(super) const PLAIN: Levels =
+    Levels::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 
 impl Levels {
     pub(super) const fn new(levels: [i8; 16]) -> Levels {
@@ -98,19 +101,12 @@ pub(super) fn nibbles<S: Simd, L: Scale<S>>(
     ]
 }
 
-/// The lanes of a vector, so that each can be splat from [`memory`].
+/// The lanes of a vector, so that each can be splat.
 #[inline(always)]
 pub(super) fn each_lane<S: Simd>(simd: S, x: S::F) -> [f32; 16] {
     let mut lanes = [0.0; 16];
     simd.store(x, &mut lanes);
     lanes
-}
-
-/// Keeps the compiler from knowing what it has just written. A number is splat as it is loaded from memory; but where
-/// it is known to be a lane of some vector, the compiler shuffles that vector, with several instructions for each.
-#[inline(always)]
-pub(super) fn memory<T>(written: &T) -> &T {
-    black_box(written)
 }
 
 /// Moves the bits of each byte up by `up`, or down where that is negative. It is a constant where it is called.

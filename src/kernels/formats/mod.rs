@@ -12,6 +12,7 @@ pub(super) use legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 pub(super) use non_linear::{IQ4_NL, IQ4_XS, MXFP4};
 
 use super::simd::Simd;
+use std::hint::black_box;
 
 /// Elements that are decoded at a time.
 pub(super) const STEP: usize = 32;
@@ -22,13 +23,18 @@ pub(super) trait Format {
     type Unit: Copy;
     /// What is decoded together.
     type Block: Block<Self::Unit>;
+    /// What a block's parts are scaled by; nothing where it has one part.
+    type Scales: Copy + Default;
     /// Elements of a block: a multiple of [`STEP`].
     const ELEMENTS: usize;
     /// A row has a multiple of this many elements. Only where it is one can the last block of a row be a part of one.
     const GRAIN: usize = Self::ELEMENTS;
 
+    /// Computes the scales of a block's parts. Products of several rows do it for all of them first, so that none waits.
+    fn scales<S: Simd>(simd: S, block: &Self::Block) -> Self::Scales;
+
     /// Gives `to` the elements of a block, in ascending order.
-    fn decode<S: Simd>(simd: S, block: &Self::Block, to: &mut impl Take<S>);
+    fn decode<S: Simd>(simd: S, block: &Self::Block, scales: &Self::Scales, to: &mut impl Take<S>);
 }
 
 /// What is done with elements once they are decoded.
@@ -62,6 +68,16 @@ impl<U: Copy + Default, const N: usize> Block<U> for [U; N] {
         }
         block
     }
+}
+
+/// Keeps the compiler from knowing what it has just written. A number is splat as it is loaded from memory; but where
+/// it is known to be a lane of some vector, the compiler shuffles that vector, with several instructions for each.
+#[inline(always)]
+pub(super) fn memory<T>(written: &T) -> &T {
+    if size_of::<T>() == 0 {
+        return written;
+    }
+    black_box(written)
 }
 
 /// `N` bytes of a block. `at` is a place in its layout, so the check is done when this is compiled.

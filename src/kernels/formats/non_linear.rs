@@ -1,6 +1,6 @@
 //! The formats whose nibbles mean levels of a table. Nibbles lie as in Q4_0.
 
-use super::levels::{Levels, Times, each_lane, memory, nibbles};
+use super::levels::{Levels, Times, each_lane, nibbles};
 use super::{Format, STEP, Take, field, half};
 use crate::kernels::simd::Simd;
 
@@ -29,10 +29,14 @@ const E2M1: Levels = Levels::new([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6
 impl Format for IQ4_NL {
     type Unit = u8;
     type Block = [u8; 18];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 18], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 18]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 18], _scales: &(), to: &mut impl Take<S>) {
         let scale = Times(half(simd, block, 0));
         to.take(0, nibbles(simd, field(block, 2), &NON_LINEAR, scale, scale));
     }
@@ -41,10 +45,14 @@ impl Format for IQ4_NL {
 impl Format for MXFP4 {
     type Unit = u8;
     type Block = [u8; 17];
+    type Scales = ();
     const ELEMENTS: usize = STEP;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 17], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(_simd: S, _block: &[u8; 17]) {}
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 17], _scales: &(), to: &mut impl Take<S>) {
         // Half of 2^(e - 127), for the levels are doubled; the two least are denormal.
         let exponent = u32::from(block[0]);
         let bits = match exponent {
@@ -59,10 +67,11 @@ impl Format for MXFP4 {
 impl Format for IQ4_XS {
     type Unit = u8;
     type Block = [u8; 136];
+    type Scales = [f32; 16];
     const ELEMENTS: usize = 256;
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 136], to: &mut impl Take<S>) {
+    fn scales<S: Simd>(simd: S, block: &[u8; 136]) -> [f32; 16] {
         // Eight pairs of bits and eight nibbles, each moved to a byte of its own.
         let mut high = u64::from(u16::from_le_bytes(*field(block, 2)));
         high = (high | high << 24) & 0x0000_00ff_0000_00ff;
@@ -74,10 +83,13 @@ impl Format for IQ4_XS {
         low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
         let scales = u128::from(low | high << 4).to_le_bytes();
         let scales = simd.sub_bytes(simd.load_bytes(&scales), simd.splat_byte(32));
-        let scales = simd.mul(half(simd, block, 0), simd.signed(scales));
-        let scales = each_lane(simd, scales);
+        each_lane(simd, simd.mul(half(simd, block, 0), simd.signed(scales)))
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, block: &[u8; 136], scales: &[f32; 16], to: &mut impl Take<S>) {
         let (quants, _) = block[8..].as_chunks::<16>();
-        for (part, (quants, &scale)) in quants.iter().zip(memory(&scales)).enumerate() {
+        for (part, (quants, &scale)) in quants.iter().zip(scales).enumerate() {
             let scale = Times(simd.splat(scale));
             to.take(part, nibbles(simd, quants, &NON_LINEAR, scale, scale));
         }
