@@ -187,6 +187,28 @@ pub(crate) fn iowq_threads(pid: &str) -> u32 {
     u32::try_from(workers).unwrap_or(u32::MAX)
 }
 
+/// A number of a file of `NAME: NUMBER kB` lines, in bytes.
+fn kib_in(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// The most memory that this process has had, with its explicit huge pages of now, which the kernel counts apart.
+pub(crate) fn peak_memory_bytes() -> u64 {
+    let of = |name| kib_in("/proc/self/status", name).unwrap_or(0);
+    of("VmHWM") + of("HugetlbPages")
+}
+
+/// Memory that a new program could have without swapping, under the limit of this one's control group.
+pub(crate) fn free_memory_bytes() -> u64 {
+    let machine = kib_in("/proc/meminfo", "MemAvailable").unwrap_or(1 << 30);
+    crate::cgroup::memory_limit().map_or(machine, |limit| limit.min(machine))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,26 +231,4 @@ mod tests {
         let before = cpu_time();
         while cpu_time() < before + Duration::from_millis(2) {}
     }
-}
-
-/// A number of a file of `NAME: NUMBER kB` lines, in bytes.
-fn kib_in(path: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib << 10)
-}
-
-/// The most memory that this process has had, with its explicit huge pages of now, which the kernel counts apart.
-pub(crate) fn peak_memory_bytes() -> u64 {
-    let of = |name| kib_in("/proc/self/status", name).unwrap_or(0);
-    of("VmHWM") + of("HugetlbPages")
-}
-
-/// Memory that a new program could have without swapping, under the limit of this one's control group.
-pub(crate) fn free_memory_bytes() -> u64 {
-    let machine = kib_in("/proc/meminfo", "MemAvailable").unwrap_or(1 << 30);
-    crate::cgroup::memory_limit().map_or(machine, |limit| limit.min(machine))
 }

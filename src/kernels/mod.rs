@@ -52,6 +52,7 @@ mod row_format;
 mod shape;
 mod simd;
 mod softmax;
+mod weighted_sum;
 
 pub use isa::{Isa, Kernels};
 pub use row_format::RowFormat;

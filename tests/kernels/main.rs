@@ -11,3 +11,4 @@ mod random;
 mod rope;
 mod rows;
 mod softmax;
+mod weighted_sum;

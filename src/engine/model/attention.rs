@@ -8,7 +8,6 @@ use super::kv_cache::KvCache;
 use super::rope::Frequencies;
 use super::weights::Layer;
 use crate::kernels::{Kernels, ShapeError};
-use std::ops::Range;
 
 /// See the module.
 #[derive(Debug)]
@@ -77,17 +76,33 @@ impl Attention {
         }
         let tokens = qkv.len() / column;
         out.resize(tokens * query_len, 0.0);
-        let heads = self.config.heads / self.config.kv_heads;
-        for ((position, qkv), out) in (from..)
-            .zip(qkv.chunks_exact(column))
-            .zip(out.chunks_exact_mut(query_len))
-        {
-            let seen = window.map_or(0, |window| (position + 1).saturating_sub(window));
-            let queries = qkv[..query_len].chunks_exact(self.config.head_len);
-            let out = out.chunks_exact_mut(self.config.head_len);
-            for (head, (query, out)) in queries.zip(out).enumerate() {
-                let place = (index, head / heads, seen..position + 1);
-                self.head(kernels, kv, place, query, out)?;
+        let len = self.config.head_len;
+        // Heads of queries that look at one head of keys and values.
+        let group = self.config.heads / self.config.kv_heads * len;
+        let seen =
+            |position: usize| window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let (first, end) = (seen(from), from + tokens);
+        let format = kv.format().row_format();
+        for head in 0..self.config.kv_heads {
+            self.values.resize((end - first) * len, 0.0);
+            kernels.dequantize(format, kv.values(index, head, first..end), &mut self.values)?;
+            let columns = qkv
+                .chunks_exact(column)
+                .zip(out.chunks_exact_mut(query_len));
+            for (position, (qkv, out)) in (from..).zip(columns) {
+                let positions = seen(position)..position + 1;
+                let keys = kv.keys(index, head, positions.clone());
+                let values =
+                    &self.values[(positions.start - first) * len..(positions.end - first) * len];
+                let queries = qkv[head * group..(head + 1) * group].chunks_exact(len);
+                let out = out[head * group..(head + 1) * group].chunks_exact_mut(len);
+                self.scores.resize(positions.len(), 0.0);
+                for (query, out) in queries.zip(out) {
+                    kernels.matvec(format, keys, query, &mut self.scores)?;
+                    kernels.scale(self.config.attention_scale, &mut self.scores);
+                    kernels.softmax(&mut self.scores);
+                    kernels.weighted_sum(&self.scores, values, out)?;
+                }
             }
         }
         Ok(())
@@ -111,35 +126,6 @@ impl Attention {
                 Pairs::Interleaved => kernels.rope_interleaved(rotated, &self.cos, &self.sin)?,
                 Pairs::Halves => kernels.rope_neox(rotated, &self.cos, &self.sin)?,
             }
-        }
-        Ok(())
-    }
-
-    /// One head of queries: the softmax of its scores weighs the values.
-    fn head(
-        &mut self,
-        kernels: Kernels,
-        kv: &KvCache,
-        (layer, head, positions): (usize, usize, Range<usize>),
-        query: &[f32],
-        out: &mut [f32],
-    ) -> Result<(), ShapeError> {
-        let format = kv.format().row_format();
-        let len = query.len();
-        self.scores.resize(positions.len(), 0.0);
-        kernels.matvec(
-            format,
-            kv.keys(layer, head, positions.clone()),
-            query,
-            &mut self.scores,
-        )?;
-        kernels.scale(self.config.attention_scale, &mut self.scores);
-        kernels.softmax(&mut self.scores);
-        self.values.resize(positions.len() * len, 0.0);
-        kernels.dequantize(format, kv.values(layer, head, positions), &mut self.values)?;
-        out.fill(0.0);
-        for (&score, value) in self.scores.iter().zip(self.values.chunks_exact(len)) {
-            kernels.axpy(score, value, out)?;
         }
         Ok(())
     }
