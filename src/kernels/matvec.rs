@@ -43,8 +43,10 @@ impl<T: Format<Unit = u8>> Algorithm for Matvec<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        // As many rows as have room for their sums beside the column and what is decoded.
+        // Weights that need no decoding come fastest as one stream, and the processor computes rows at the same time by
+        // itself. Of others as many rows as have room for their sums beside the column and what is decoded.
         match S::VECTORS {
+            _ if size_of::<T::Block>() == T::ELEMENTS * size_of::<f32>() => self.rows::<S, 1>(simd),
             16.. => self.rows::<S, 4>(simd),
             8.. => self.rows::<S, 2>(simd),
             _ => self.rows::<S, 1>(simd),
@@ -76,7 +78,8 @@ pub(super) fn check_weights(
 impl Kernels {
     /// Multiplies a matrix by the vector `x`: `out[r]` is the canonical sum of row `r`.
     ///
-    /// `weights` are `out.len()` rows of `x.len()` elements, one after the other, at any address.
+    /// `weights` are `out.len()` rows of `x.len()` elements, one after the other, at any address. Each row reads `x` again:
+    /// where weights come from a cache, an `x` that begins with a cache line is faster.
     ///
     /// # Errors
     /// Weights of another length, or rows that are no whole blocks.
