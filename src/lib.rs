@@ -33,6 +33,7 @@
 //! | choosing limits | [`EngineBuilder`] |
 //! | opening files | [`Engine::open`], [`Engine::open_with`] (extents); [`Gguf`], [`SafeTensors`] (models as they are) |
 //! | reading | [`Field::read`], [`Field::read_many`], [`Batch`] (a window that slides), [`Field::read_async`] |
+//! | text to tokens and back | [`Tokenizer`], [`Decoder`] |
 //! | saying what comes next | [`Field::prefetch`] (a hint), [`Engine::plan`] (exact knowledge) |
 //! | what was granted, what happened | [`Engine::report`], [`Engine::stats`] |
 //! | what can go wrong | [`Error`] |

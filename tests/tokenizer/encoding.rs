@@ -181,3 +181,23 @@ fn what_ends_a_text_is_known_by_its_number_or_its_name() {
         .number("eos_token_id", 8);
     assert_eq!(ends(&named.open().unwrap()), ["ć", "Ĉ", "<|im_end|>"]);
 }
+
+/// Files give such tokens any kind.
+#[test]
+fn a_token_named_like_a_mark_is_a_control_token() {
+    for (name, ends) in [
+        ("<|eot_id|>", true),
+        ("<fim_prefix>", false),
+        ("<|file_sep|>", true),
+    ] {
+        let tokens = [name, "<other>"].map(String::from).into_iter();
+        let tokens: Vec<_> = tokens.chain(crate::vocabulary::byte_letters()).collect();
+        let model = crate::vocabulary::Model::new("gpt2", &tokens).merges(&[""; 0]);
+        let tokenizer = model.open().unwrap();
+        let parse = BARE().parse_special(true);
+        assert_eq!(pieces(&tokenizer, name, parse), [name]);
+        assert_eq!(pieces(&tokenizer, "<other>", parse).len(), 7);
+        assert_eq!(tokenizer.is_end_of_generation(0), ends, "{name}");
+        assert_eq!(tokenizer.decoder().push(0).unwrap(), "");
+    }
+}

@@ -1,7 +1,7 @@
 //! Memory is bounded by the vocabulary, and time grows no faster than n log n with the text.
 
 use crate::models::{GEMMA, SMOLLM2, model_or_skip, tokenizer};
-use crate::vocabulary::small_pieces;
+use crate::vocabulary::{Model, small_pieces};
 use crate::writer::Dir;
 use ringfield::{EncodeOptions, Engine, Gguf, Tokenizer};
 use std::path::Path;
@@ -42,6 +42,26 @@ fn a_small_vocabulary_takes_little() {
         kept < 160 << 10 && peak < 256 << 10,
         "{kept} kept, {peak} while opening"
     );
+}
+
+/// Pieces and merges as short as they can be, so that what is kept of each weighs most beside what the file has of it. One
+/// merge again and again takes no longer than many.
+#[test]
+fn a_vocabulary_never_takes_more_than_twice_its_bytes() {
+    let mut tokens = vec![""; 300_000];
+    tokens[..3].copy_from_slice(&["h", "e", "he"]);
+    let dense = Model::new("gpt2", &tokens).merges(&vec!["h e"; 300_000]);
+    let scores = vec![0.0; tokens.len()];
+    let scored = Model::new("llama", &tokens)
+        .scores(&scores)
+        .kinds(&vec![1; tokens.len()]);
+    for model in [dense, scored] {
+        let dir = Dir::new();
+        let bytes = model.0.bytes();
+        let (_, _, peak) = measured(&dir.write("made.gguf", &bytes));
+        let limit = 2 * bytes.len() as u64 + MIB;
+        assert!(peak <= limit, "{peak} of {limit}");
+    }
 }
 
 /// A run of one character is one word, and pairs of it are joined everywhere at once. Quadratic, this takes hours.

@@ -142,6 +142,20 @@ fn control_tokens_print_nothing_unless_asked_to() {
 }
 
 #[test]
+fn tokens_that_are_not_used_print_nothing() {
+    for (kind, printed) in [(0, ""), (1, "a"), (2, ""), (3, ""), (4, "a"), (5, "")] {
+        let mut kinds = vec![1; 267];
+        kinds[usize::from(b'a')] = kind;
+        let tokenizer = small_bytes().kinds(&kinds).open().unwrap();
+        assert_eq!(
+            text(&tokenizer, &[b'a'.into()], false),
+            printed,
+            "kind {kind}"
+        );
+    }
+}
+
+#[test]
 fn a_token_that_is_not_there_is_an_error() {
     let tokenizer = small_bytes().open().unwrap();
     let len = tokenizer.len();

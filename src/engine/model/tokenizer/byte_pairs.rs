@@ -80,7 +80,7 @@ impl BytePairs {
                     "has `{text}`, which is not two tokens that make a third"
                 )));
             };
-            // The first of two with one pair is the one that counts.
+            // The first of several with one pair counts. The others would make every search for it longer.
             if pairs.find(merge.pair).is_none() {
                 pairs.index.insert(merge.pair, rank);
             }

@@ -25,6 +25,7 @@ pub enum Role {
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message<'t> {
     /// Who speaks.
     pub role: Role,

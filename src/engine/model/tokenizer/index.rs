@@ -56,7 +56,7 @@ impl Index {
         None
     }
 
-    /// Adds entry `number`, where `key` is not there yet.
+    /// Adds entry `number`, whose `key` is not there yet: many entries of one key would be searched one by one.
     pub(super) fn insert(&mut self, key: impl Hash, number: u32) {
         let (start, bits) = self.start(key);
         if let Some((before, after)) = self.slots.split_at_mut_checked(start) {

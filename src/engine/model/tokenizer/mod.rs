@@ -2,7 +2,7 @@
 //!
 //! Two kinds of vocabularies are read: byte-level byte pairs (`tokenizer.ggml.model` = `gpt2`) and SentencePiece (`llama`).
 //! Tokens are those of llama.cpp, for which these files are made. What is kept of a vocabulary lies in a few flat arrays,
-//! about 24 bytes a token and its text; the file's arrays are walked through the pool, once.
+//! 15 to 30 bytes a token beside its text; the file's arrays are walked through the pool, once.
 
 mod byte_level;
 mod byte_pairs;
@@ -31,8 +31,8 @@ pub use chat::{Message, Role};
 pub use decoder::Decoder;
 
 const MODEL: &str = "tokenizer.ggml.model";
-/// Places in a text have four bytes, and a space becomes three in SentencePiece.
-const TEXT_BYTES_MAX: usize = 1 << 30;
+/// Tens of millions of tokens, more than any model reads. A text without a boundary takes 36 bytes for each of its own.
+const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// How a text is encoded. Default: neither.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,8 +70,8 @@ enum Method {
 
 /// A model's tokenizer: text to tokens, tokens to text, conversations to prompts.
 ///
-/// It takes about 24 bytes a token and the text of the vocabulary (7 MiB for 262 144 tokens), beside the engine's budget.
-/// It keeps nothing of the file, and can be shared between threads.
+/// It takes 15 to 30 bytes a token and the text of the vocabulary, 6 MiB for 262 144 tokens, beside the engine's budget:
+/// [`Tokenizer::memory_bytes`]. It keeps nothing of the file, and can be shared between threads.
 ///
 /// # Examples
 /// ```no_run
@@ -165,11 +165,12 @@ impl Tokenizer {
 
     /// The tokens of `text`.
     ///
-    /// A byte that a byte-level vocabulary has no token for is left out, as in llama.cpp: some vocabularies lack some
+    /// It takes n log n time for n bytes, and memory for the tokens and 36 bytes for each byte of the longest word; a run of
+    /// one character is one word. A byte that a byte-level vocabulary has no token for is left out, as in llama.cpp: some vocabularies lack some
     /// control characters.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a text of more than 1 GiB.
+    /// [`Error::InvalidOption`] for a text of more than 64 MiB.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(Error::InvalidOption {
@@ -196,16 +197,11 @@ impl Tokenizer {
             }
             Method::SentencePiece(pieces) => {
                 let mut scratch = sentence_piece::Scratch::default();
-                let mut first = true;
                 self.specials
                     .split(vocabulary, text, control, |part| match part {
-                        Part::Token(token) => {
-                            tokens.push(token);
-                            first = true;
-                        }
+                        Part::Token(token) => tokens.push(token),
                         Part::Text(text) => {
-                            pieces.encode(vocabulary, &mut scratch, text, first, &mut tokens);
-                            first = false;
+                            pieces.encode(vocabulary, &mut scratch, text, &mut tokens)
                         }
                     });
             }

@@ -70,21 +70,20 @@ impl SentencePiece {
         (ranks + bytes) as u64 + self.neighbours.memory_bytes()
     }
 
-    /// True where a space is put before a text, and before what follows a special token.
+    /// True where a space is put before a text, and before text that follows a special token.
     pub(super) fn adds_space_prefix(&self) -> bool {
         self.space_prefix
     }
 
-    /// Appends the tokens of `text`, before which a special token or nothing is where `first`.
+    /// Appends the tokens of `text`, which begins a text or follows a special token.
     pub(super) fn encode(
         &self,
         vocabulary: &Vocabulary,
         scratch: &mut Scratch,
         text: &str,
-        first: bool,
         tokens: &mut Vec<u32>,
     ) {
-        let prefix = (first && self.space_prefix).then_some(' ');
+        let prefix = self.space_prefix.then_some(' ');
         let mut previous = None;
         for c in prefix.into_iter().chain(text.chars()) {
             let c = if c == ' ' { SPACE } else { c };

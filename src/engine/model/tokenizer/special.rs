@@ -26,7 +26,7 @@ pub(super) struct Specials {
     starts: Vec<u32>,
 }
 
-/// A special token at a place, both relative to what they lie in: `special` is an index into [`Specials::tokens`].
+/// Where a special token, an index into [`Specials::tokens`], is written in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     len: u32,

@@ -1,0 +1,227 @@
+//! `ringfield run` and `ringfield plan` on the two real models, where they are there.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const MODELS: [&str; 2] = [
+    "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "gemma-3-270m-q4_k_m.gguf",
+];
+
+fn ringfield(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringfield"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn model(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../models")
+        .join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: models/{name} is not here: scripts/get-models.sh takes it");
+    None
+}
+
+/// The last line of `--json`.
+fn last_line(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn the_text_is_the_same_in_every_budget_and_the_numbers_add_up() {
+    for name in MODELS {
+        let Some(path) = model(name) else { return };
+        let path = path.to_str().unwrap();
+        let mut texts = Vec::new();
+        for (dram, backend) in [("24MiB", "auto"), ("100MiB", "pread"), ("400MiB", "auto")] {
+            let output = ringfield(&[
+                "run",
+                path,
+                "--dram",
+                dram,
+                "--backend",
+                backend,
+                "-p",
+                "The capital of France is",
+                "-n",
+                "8",
+                "--json",
+            ]);
+            let done = last_line(&output);
+            let text = String::from_utf8(output.stdout).unwrap();
+            let pieces: String = text
+                .lines()
+                .rev()
+                .skip(1)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .map(|line| {
+                    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                    line["text"].as_str().unwrap().to_owned()
+                })
+                .collect();
+            assert_eq!(done["text"], pieces);
+            assert_eq!(done["tokens"].as_array().unwrap().len(), 8);
+            assert!(
+                done["tok_per_s"].as_f64().unwrap() > 0.0
+                    && done["prompt_tok_per_s"].as_f64().unwrap() > 0.0
+            );
+            let (read, hits) = (
+                done["bytes_read"].as_u64().unwrap(),
+                done["hit_share"].as_f64().unwrap(),
+            );
+            assert!(read > 0 && (0.0..=1.0).contains(&hits));
+            let peak = done["peak_bytes"].as_u64().unwrap();
+            let budget = done["dram_bytes"].as_u64().unwrap();
+            if dram == "24MiB" {
+                assert!(peak < budget + (32 << 20), "{name}: {peak} bytes");
+                assert!(hits < 0.3);
+            }
+            if dram == "400MiB" {
+                assert_eq!(hits, 1.0, "all of it is in memory");
+            }
+            texts.push(done["text"].as_str().unwrap().to_owned());
+        }
+        assert!(texts.iter().all(|text| text == &texts[0]), "{texts:?}");
+        assert!(texts[0].len() > 5, "{texts:?}");
+    }
+}
+
+#[test]
+fn a_message_is_answered_in_the_form_that_the_model_knows() {
+    let Some(path) = model(MODELS[0]) else { return };
+    let path = path.to_str().unwrap();
+    let output = ringfield(&[
+        "run",
+        path,
+        "--chat",
+        "-p",
+        "Say hello.",
+        "-n",
+        "24",
+        "--json",
+    ]);
+    let done = last_line(&output);
+    // The system's message and the user's, in marks.
+    assert!(done["prompt_tokens"].as_u64().unwrap() > 20);
+    assert!(!done["text"].as_str().unwrap().contains("<|im_"), "{done}");
+}
+
+#[test]
+fn a_full_context_ends_the_text() {
+    let Some(path) = model(MODELS[0]) else { return };
+    let path = path.to_str().unwrap();
+    let done = last_line(&ringfield(&[
+        "run", path, "-p", "One two", "--ctx", "6", "-n", "50", "--json",
+    ]));
+    assert_eq!(done["finish"], "context");
+    let refused = ringfield(&[
+        "run",
+        path,
+        "-p",
+        "One two three four five six",
+        "--ctx",
+        "3",
+    ]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("3 tokens")
+    );
+}
+
+#[test]
+fn ctrl_c_ends_the_text_at_once_and_says_so() {
+    let Some(path) = model(MODELS[1]) else { return };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringfield"))
+        .args([
+            "run",
+            path.to_str().unwrap(),
+            "--dram",
+            "24MiB",
+            "-p",
+            "Once",
+            "-n",
+            "4000",
+            "--ctx",
+            "3000",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 1];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    let interrupted = Instant::now();
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    assert!(interrupted.elapsed() < Duration::from_secs(5));
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("tokens at") && said.contains("interrupted"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_one_line_that_says_why() {
+    let missing = ringfield(&["run", "no-such.gguf", "-p", "x"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(ringfield(&["run", "no-such.gguf"]).status.code(), Some(2));
+    let Some(path) = model(MODELS[0]) else { return };
+    let path = path.to_str().unwrap();
+    for (arguments, says) in [
+        (&["--dram", "1MiB"][..], "at least"),
+        (
+            &["--dram", "5MiB", "--page-size", "512KiB"],
+            "raise dram_budget",
+        ),
+        (&["--kv", "1KiB"], "kv_budget"),
+    ] {
+        let output = ringfield(&[&["run", path, "-p", "x"], arguments].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn a_plan_says_what_stays_and_what_is_read() {
+    for name in MODELS {
+        let Some(path) = model(name) else { return };
+        let path = path.to_str().unwrap();
+        let output = ringfield(&["plan", path, "--dram", "48MiB", "--time", "1", "--json"]);
+        assert!(output.status.success(), "{output:?}");
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let of = |name: &str| plan[name].as_u64().unwrap();
+        assert!(
+            of("resident_bytes") < of("dram_bytes") && of("resident_bytes") > of("dram_bytes") / 2
+        );
+        assert!(of("streamed_bytes") > of("resident_bytes") / 2);
+        assert!(of("beside_bytes") < 16 << 20);
+        assert!(plan["predicted_tok_per_s"].as_f64().unwrap() > 0.0);
+    }
+}
