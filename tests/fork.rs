@@ -6,16 +6,25 @@ mod child;
 mod content;
 mod executor;
 mod fuse;
+#[path = "model/tiny.rs"]
+#[allow(dead_code)]
+mod tiny;
+#[path = "formats/writer.rs"]
+#[allow(dead_code)]
+mod writer;
 
 use child::alone;
 use content::{FieldFile, Random};
 use executor::{block_on, poll};
 use fuse::Fuse;
-use ringfield::{BackendKind, Engine, EngineBuilder, Error};
+use ringfield::{
+    BackendKind, Engine, EngineBuilder, Error, Model, ModelOptions, Sampling, SessionOptions,
+};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 const PAGE: u64 = 16 << 10;
 const BACKENDS: [BackendKind; 3] = [BackendKind::Auto, BackendKind::Pread, BackendKind::Mmap];
@@ -169,6 +178,35 @@ fn every_call_in_a_child_is_an_error_and_every_drop_is_harmless() {
                 drop((view, wide, many, batch));
                 file.check_all(&field, 100_000);
             }
+        },
+    );
+}
+
+#[test]
+fn a_model_in_a_child_is_an_error_and_goes_on_in_the_parent() {
+    alone(
+        "a_model_in_a_child_is_an_error_and_goes_on_in_the_parent",
+        || {
+            let dir = writer::Dir::new();
+            let path = dir.write("model.gguf", &tiny::Tiny::new("llama").file().bytes());
+            let engine = Engine::builder().dram_budget(8 << 20).page_size(4096);
+            let options = ModelOptions::new().threads(3);
+            let model = Model::open_with(&engine.build().unwrap(), path, options).unwrap();
+            let mut session = model.session(SessionOptions::new()).unwrap();
+            session.feed(&[1, 2]).unwrap();
+            in_a_fork(|| {
+                assert_eq!(session.feed(&[3]), Err(Error::Forked));
+                assert!(
+                    session
+                        .generate(Sampling::new(), 5)
+                        .nth(1)
+                        .unwrap()
+                        .is_err()
+                );
+                assert_eq!(model.estimate(Duration::from_secs(1)), Err(Error::Forked));
+                assert_eq!(model.stats().weight_bytes, 0);
+                drop((session, model));
+            });
         },
     );
 }

@@ -1,7 +1,9 @@
 //! Threads that do one thing together, again and again, and sleep in between.
 
+use crate::engine::fork;
 use crate::error::{Error, Result};
 use crate::sync::lock;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -19,6 +21,8 @@ struct Call<S> {
     number: u64,
     /// Threads that have not finished it.
     busy: usize,
+    /// One of them panicked: what it should have done is not done.
+    panicked: bool,
     closing: bool,
 }
 
@@ -26,6 +30,7 @@ struct Call<S> {
 pub(super) struct Crew<S: Send + Sync + 'static> {
     shared: Arc<Shared<S>>,
     threads: Vec<JoinHandle<()>>,
+    fork_generation: u32,
 }
 
 impl<S: Send + Sync + 'static> std::fmt::Debug for Crew<S> {
@@ -45,6 +50,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
                 job: None,
                 number: 0,
                 busy: 0,
+                panicked: false,
                 closing: false,
             }),
             called: Condvar::new(),
@@ -53,6 +59,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let mut crew = Crew {
             shared,
             threads: Vec::new(),
+            fork_generation: fork::watch(),
         };
         for index in 1..size {
             let shared = crew.shared.clone();
@@ -70,7 +77,10 @@ impl<S: Send + Sync + 'static> Crew<S> {
     }
 
     /// Runs `job` on every thread, and returns when all have done it.
-    pub(super) fn run(&self, job: fn(&S, usize)) {
+    ///
+    /// # Errors
+    /// [`Error::Os`] where it panicked in one of them.
+    pub(super) fn run(&self, job: fn(&S, usize)) -> Result<()> {
         {
             let mut call = lock(&self.shared.call);
             call.job = Some(job);
@@ -82,7 +92,14 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let call = lock(&self.shared.call);
         let still = |call: &mut Call<S>| call.busy > 0;
         let waited = self.shared.done.wait_while(call, still);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let mut call = waited.unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut call.panicked) {
+            false => Ok(()),
+            true => Err(Error::Os {
+                what: "a thread of the model panicked".into(),
+                errno: libc::ECANCELED,
+            }),
+        }
     }
 }
 
@@ -100,30 +117,60 @@ fn work<S>(shared: &Shared<S>, index: usize) {
             seen = call.number;
             call.job
         };
-        // Counted down whatever happens: nobody may wait for a thread that is gone.
-        let _done = Done(shared);
-        if let Some(job) = job {
-            job(&shared.state, index);
-        }
-    }
-}
-
-struct Done<'s, S>(&'s Shared<S>);
-
-impl<S> Drop for Done<'_, S> {
-    fn drop(&mut self) {
-        lock(&self.0.call).busy -= 1;
-        self.0.done.notify_one();
+        // Whatever happens, nobody may wait for a thread that is gone.
+        let done = job.map(|job| catch_unwind(AssertUnwindSafe(|| job(&shared.state, index))));
+        let mut call = lock(&shared.call);
+        call.busy -= 1;
+        call.panicked |= matches!(done, Some(Err(_)));
+        shared.done.notify_one();
     }
 }
 
 impl<S: Send + Sync + 'static> Drop for Crew<S> {
     fn drop(&mut self) {
+        if fork::generation() != self.fork_generation {
+            // The threads stayed with the parent, and perhaps one of them with the lock.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            std::mem::forget(self.shared.clone());
+            return;
+        }
         lock(&self.shared.call).closing = true;
         self.shared.called.notify_all();
         for thread in self.threads.drain(..) {
             // A panic there was told by the panic itself.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Crew;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    #[test]
+    fn every_thread_does_every_job_once() {
+        for size in [1, 2, 5] {
+            let crew = Crew::new(size, AtomicUsize::new(0)).unwrap();
+            for round in 1..200 {
+                crew.run(|sum, index| {
+                    sum.fetch_add(index + 1, Relaxed);
+                })
+                .unwrap();
+                assert_eq!(crew.state().load(Relaxed), round * size * (size + 1) / 2);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_is_an_error_and_the_next_job_is_done() {
+        let crew = Crew::new(3, AtomicUsize::new(0)).unwrap();
+        let panics = |_: &AtomicUsize, index: usize| assert!(index != 2, "as it is meant to");
+        assert!(crew.run(panics).is_err());
+        crew.run(|sum, _| {
+            sum.fetch_add(1, Relaxed);
+        })
+        .unwrap();
+        assert_eq!(crew.state().load(Relaxed), 3);
     }
 }

@@ -1,5 +1,6 @@
 //! Keys and values of the positions so far.
 
+use crate::error::{Error, Result};
 use crate::kernels::RowFormat;
 use std::ops::Range;
 
@@ -55,22 +56,38 @@ impl KvCache {
         2 * layers * heads * head_len * format.bytes()
     }
 
+    /// # Errors
+    /// [`Error::Os`] where there is no such memory.
     pub(super) fn new(
         format: KvFormat,
         layers: usize,
         heads: usize,
         head_len: usize,
         positions: usize,
-    ) -> KvCache {
-        let bytes = Self::position_bytes(format, layers, heads, head_len) / 2 * positions;
-        KvCache {
+    ) -> Result<KvCache> {
+        let bytes = Self::position_bytes(format, layers, heads, head_len) / 2;
+        let bytes = bytes.checked_mul(positions);
+        // Tried first, because zeroed memory that is not to be had ends the process.
+        let mut trial: Vec<u8> = Vec::new();
+        let twice = bytes.and_then(|bytes| bytes.checked_mul(2));
+        let bytes = match (bytes, twice.map(|twice| trial.try_reserve_exact(twice))) {
+            (Some(bytes), Some(Ok(()))) => bytes,
+            _ => {
+                return Err(Error::Os {
+                    what: format!("memory for keys and values of {positions} tokens"),
+                    errno: libc::ENOMEM,
+                });
+            }
+        };
+        drop(trial);
+        Ok(KvCache {
             format,
             heads,
             head_len,
             positions,
             keys: vec![0; bytes],
             values: vec![0; bytes],
-        }
+        })
     }
 
     pub(super) fn format(&self) -> KvFormat {

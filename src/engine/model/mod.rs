@@ -159,7 +159,8 @@ impl Model {
     /// Begins a text.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a context that the budget of keys and values has no room for.
+    /// [`Error::InvalidOption`] for a context that the budget of keys and values has no room for; [`Error::Os`] where there
+    /// is no memory for them.
     pub fn session(&self, options: SessionOptions) -> Result<Session> {
         Session::new(self.clone(), options)
     }
@@ -179,8 +180,11 @@ impl Model {
         &self.inner.plan
     }
 
-    /// What it did so far. Waits for a pass in progress.
+    /// What it did so far. Waits for a pass in progress; all zeros in a forked child.
     pub fn stats(&self) -> ModelStats {
+        if self.inner.engine.core.is_forked() {
+            return ModelStats::default();
+        }
         let forward = self.inner.forward.lock();
         let forward = forward.unwrap_or_else(PoisonError::into_inner);
         let multiplier = forward.crew.state();

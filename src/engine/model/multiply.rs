@@ -84,7 +84,7 @@ impl Crew<Multiplier> {
             state.next.store(task.segments.start, Relaxed);
             lock(&state.out).resize(rows * columns, 0.0);
         }
-        self.run(Multiplier::work);
+        self.run(Multiplier::work)?;
         if let Some(error) = lock(&state.failed).take() {
             return Err(error);
         }

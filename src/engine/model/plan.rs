@@ -35,8 +35,11 @@ impl Model {
     pub fn estimate(&self, limit: Duration) -> Result<f64> {
         let Inner { config, plan, .. } = &*self.inner;
         let (layers, heads, len) = (config.layers, config.kv_heads, config.head_len);
-        let mut kv = KvCache::new(KvFormat::F16, layers, heads, len, PASSES);
+        let mut kv = KvCache::new(KvFormat::F16, layers, heads, len, PASSES)?;
         let mut logits = Vec::new();
+        if self.inner.engine.core.is_forked() {
+            return Err(Error::Forked);
+        }
         let never = AtomicBool::new(false);
         let deadline = Instant::now() + limit;
         let mut rates = Vec::new();

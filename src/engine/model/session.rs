@@ -52,7 +52,7 @@ impl Session {
                 ),
             });
         }
-        let kv = KvCache::new(options.kv_format, layers, heads, len, positions);
+        let kv = KvCache::new(options.kv_format, layers, heads, len, positions)?;
         Ok(Session {
             kv,
             tokens: Vec::new(),
@@ -94,7 +94,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::ContextFull`] and [`Error::NoSuchToken`], before anything is run; [`Error::Cancelled`] and those of
-    /// [`crate::Field::read`], after which the session holds the batches that were run.
+    /// [`crate::Field::read`] ([`Error::Forked`] among them), after which the session holds the batches that were run.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         self.check(tokens)?;
         self.settle()?;
@@ -155,6 +155,10 @@ impl Session {
             from: self.tokens.len(),
             wanted,
         };
+        // Before the lock, which a thread of the parent may have held.
+        if self.model.engine().core.is_forked() {
+            return Err(Error::Forked);
+        }
         let forward = self.model.inner.forward.lock();
         let mut forward = forward.unwrap_or_else(PoisonError::into_inner);
         let stop = Stop {
