@@ -4,5 +4,7 @@
 // stack names it.
 import { readFileSync } from "node:fs";
 
+// The panic alone takes ten.
+Error.stackTraceLimit = 30;
 const { instance } = await WebAssembly.instantiate(readFileSync(process.argv[2]));
 process.exitCode = instance.exports.main(0, 0);
