@@ -40,36 +40,47 @@
 //!
 //! Inside, `ring` moves bytes, `tiers` decides where a page lives, and `engine` puts both together; ARCHITECTURE.md in the
 //! repository says how and why.
+//!
+//! The engine is for Linux. Other systems, WebAssembly among them, have [`kernels`] alone.
 // The model checker looks at the ring's and the pool's state machines alone.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod engine;
+#[cfg(target_os = "linux")]
 mod error;
 #[cfg(not(loom))]
 pub mod kernels;
+#[cfg(target_os = "linux")]
 mod ring;
+#[cfg(target_os = "linux")]
 mod sync;
+#[cfg(target_os = "linux")]
 mod tiers;
 
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{
     Array, ArrayIter, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field, FieldRange,
     Finish, Generation, Gguf, KvFormat, LaneStats, Model, ModelOptions, ModelPlan, ModelStats,
     OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors, Sampling,
     Session, SessionOptions, Spin, Stats, Tensor, TensorType, Value, ValueType, View,
 };
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{Decoder, EncodeOptions, Message, Role, Tokenizer};
+#[cfg(target_os = "linux")]
 pub use error::{Error, Result};
+#[cfg(target_os = "linux")]
 pub use ring::fault::Fault;
+#[cfg(target_os = "linux")]
 pub use ring::grant::Grant as ReportRow;
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", not(loom)))]
 pub use ring::options::{BackendKind, Poll};
+#[cfg(target_os = "linux")]
 pub use tiers::arena::HugePages;
+#[cfg(target_os = "linux")]
 pub use tiers::eviction::Eviction;
 
-#[cfg(all(feature = "sim", not(loom)))]
+#[cfg(all(target_os = "linux", feature = "sim", not(loom)))]
 pub mod sim {
     //! A disk in memory that fails as it is told to, for tests of a host that links ringfield and of ringfield itself.
     //! Only with the feature `sim`.
@@ -126,7 +137,7 @@ pub mod sim {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(all(target_os = "linux", not(loom)))]
 const _: () = {
     const fn send_sync<T: Send + Sync>() {}
     const fn send<T: Send>() {}

@@ -26,6 +26,10 @@ fn the_widest_instruction_set_is_chosen_and_another_can_be_forced() {
     let all: Vec<Isa> = every_isa().map(Kernels::isa).collect();
     assert_eq!(all.first(), Some(&Kernels::new().isa()));
     assert_eq!(all.last(), Some(&Isa::Scalar));
+    // Where the target says which one there is.
+    let simd128 = cfg!(all(target_arch = "wasm32", target_feature = "simd128"));
+    assert_eq!(all.contains(&Isa::Simd128), simd128);
+    assert_eq!(all.contains(&Isa::Neon), cfg!(target_arch = "aarch64"));
     let names: Vec<&str> = all.iter().map(|isa| isa.name()).collect();
     println!("instruction sets: {}", names.join(" "));
 }

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Runs the tests of the kernels, under emulation, on the processors that this machine
+# is not: x86-64 without AVX-512, without AVX2 and without SSE4.1, AArch64 with NEON,
+# and WebAssembly with SIMD128. Needs Debian 12 or later and its packages, which are
+# installed where root runs this: a second Rust compiler, with the sources of its
+# standard library, for the two targets that rustup's lacks here.
+#
+# A part whose packages cannot be had prints `SKIPPED: reason`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+# An emulated processor is ten to a hundred times as slow: fewer floats are tried.
+export RINGFIELD_FLOAT_STEP=${RINGFIELD_FLOAT_STEP:-1000003}
+
+# have PACKAGE...: installs what is missing; false, with the reason, where it cannot.
+have() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    if ((EUID)) || ! command -v apt-get >/dev/null; then
+        echo "SKIPPED: ${missing[*]} are not installed, and that needs root and apt-get"
+        return 1
+    fi
+    if ! DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${missing[@]}" >/dev/null; then
+        echo "SKIPPED: ${missing[*]} could not be installed by apt-get"
+        return 1
+    fi
+}
+
+# test_kernels CARGO-OPTION...: the unit tests and tests/kernels.
+test_kernels() {
+    cargo test --quiet "$@" --package ringfield --lib -- kernels:: &&
+        cargo test --quiet "$@" --package ringfield --test kernels -- --nocapture
+}
+
+# test_x86 CPU ISA...: with a processor of QEMU's that has these and no other.
+test_x86() {
+    local cpu=$1 output
+    shift
+    echo "== x86-64, processor $cpu: $*"
+    output=$(CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $cpu" test_kernels 2>&1) ||
+        { echo "$output"; return 1; }
+    grep '^test result' <<<"$output"
+    grep -q "instruction sets: $*\$" <<<"$output" ||
+        { echo "test-arch: processor $cpu has other instruction sets than $*"; return 1; }
+}
+
+# with_debians_rust CARGO-OPTION...: a standard library is built for the target.
+with_debians_rust() {
+    RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$target/arch CARGO_PROFILE_RELEASE_DEBUG=false \
+        test_kernels --release "$@"
+}
+
+if [[ $(uname -m) != x86_64 ]]; then
+    echo "SKIPPED: processors of x86-64 are emulated on x86-64 only"
+elif have qemu-user; then
+    # QEMU emulates no AVX-512.
+    test_x86 max avx2 sse4.1 scalar
+    test_x86 Nehalem sse4.1 scalar
+    test_x86 Conroe scalar
+fi
+
+if have qemu-user rustc-web rust-web-src gcc-aarch64-linux-gnu libc6-dev-arm64-cross; then
+    echo "== AArch64: neon scalar"
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+        with_debians_rust --target aarch64-unknown-linux-gnu -Zbuild-std=std,panic_abort,panic_unwind,test
+fi
+
+if ! command -v node >/dev/null && ! have nodejs; then
+    :
+elif have rustc-web rust-web-src lld; then
+    echo "== WebAssembly: simd128 scalar"
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld \
+        CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="node $PWD/scripts/run-wasm.mjs" \
+        RUSTFLAGS=-Ctarget-feature=+simd128 \
+        with_debians_rust --target wasm32-unknown-unknown -Zbuild-std=core,alloc,std,panic_abort,test
+    echo "passed (there is no output)"
+fi
