@@ -174,6 +174,11 @@ fn a_depth_sweep_is_drawn_and_what_is_none_is_refused_at_once() {
     assert!(output.status.success(), "{output:?}");
     let svg = fs::read_to_string(dir.path().join("p.svg")).expect("a picture");
     assert!(svg.starts_with("<svg ") && svg.contains(">ringfield</text>"));
+    let thinking = bench(dir.path(), &format!("{sweep}thinktime=1ms\n"), &arguments);
+    assert_eq!(
+        String::from_utf8_lossy(&thinking.stderr),
+        "ringfield: --plot p.svg: sections may differ in iodepth only, [one] and [four] read otherwise\n"
+    );
     let refused = bench(dir.path(), JOB, &arguments);
     assert_eq!(
         String::from_utf8_lossy(&refused.stderr),
