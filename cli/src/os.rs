@@ -164,12 +164,7 @@ pub(crate) fn die_with_parent() {
 
 /// The most resident memory this process has had, in bytes (`VmHWM`).
 pub(crate) fn peak_resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
+    kib_in("/proc/self/status", "VmHWM").unwrap_or(0)
 }
 
 /// How many io_uring worker threads a process has: each is a read that left the fast path.
@@ -185,6 +180,27 @@ pub(crate) fn iowq_threads(pid: &str) -> u32 {
         .filter(|comm| comm.starts_with("iou-wrk"))
         .count();
     u32::try_from(workers).unwrap_or(u32::MAX)
+}
+
+/// A number of a file of `NAME: NUMBER kB` lines, in bytes.
+fn kib_in(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// The most memory that this process has had, with its explicit huge pages of now, which the kernel counts apart.
+pub(crate) fn peak_memory_bytes() -> u64 {
+    peak_resident_bytes() + kib_in("/proc/self/status", "HugetlbPages").unwrap_or(0)
+}
+
+/// Memory that a new program could have without swapping, under the limit of this one's control group.
+pub(crate) fn free_memory_bytes() -> u64 {
+    let machine = kib_in("/proc/meminfo", "MemAvailable").unwrap_or(1 << 30);
+    crate::cgroup::memory_limit().map_or(machine, |limit| limit.min(machine))
 }
 
 #[cfg(test)]
@@ -209,26 +225,4 @@ mod tests {
         let before = cpu_time();
         while cpu_time() < before + Duration::from_millis(2) {}
     }
-}
-
-/// A number of a file of `NAME: NUMBER kB` lines, in bytes.
-fn kib_in(path: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib << 10)
-}
-
-/// The most memory that this process has had, with its explicit huge pages of now, which the kernel counts apart.
-pub(crate) fn peak_memory_bytes() -> u64 {
-    let of = |name| kib_in("/proc/self/status", name).unwrap_or(0);
-    of("VmHWM") + of("HugetlbPages")
-}
-
-/// Memory that a new program could have without swapping, under the limit of this one's control group.
-pub(crate) fn free_memory_bytes() -> u64 {
-    let machine = kib_in("/proc/meminfo", "MemAvailable").unwrap_or(1 << 30);
-    crate::cgroup::memory_limit().map_or(machine, |limit| limit.min(machine))
 }
