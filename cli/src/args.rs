@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// What this machine grants, what it does not, why, and how to change that
     Doctor(DoctorArgs),
-    /// Runs a fio job through the engine, fio, mmap and pread in turns
+    /// Runs an fio job through the engine, fio, mmap and pread in turns
     Bench(BenchArgs),
     /// Prints the fio job that equals a configuration of the engine, for fio and for bench
     FioJob(FioJobArgs),
