@@ -5,13 +5,16 @@
 mod child;
 mod content;
 mod executor;
+mod memory_group;
 mod process;
 
 use child::{Child, alone, skipped};
 use content::FieldFile;
+use memory_group::MemoryGroup;
 use ringfield::{Engine, EngineBuilder, Error, HugePages, OpenOptions};
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -115,52 +118,14 @@ fn a_budget_too_small_names_the_minimum_and_the_minimum_works() {
     }
 }
 
-/// A memory cgroup (version 1 or 2) with a limit; goes away on drop.
-struct MemoryGroup(PathBuf);
-
-impl MemoryGroup {
-    fn new(limit: u64) -> Result<MemoryGroup, String> {
-        let name = format!("ringfield-budget-{}", std::process::id());
-        let mut why = String::new();
-        for (root, file) in [
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            ("/sys/fs/cgroup", "memory.max"),
-        ] {
-            let group = PathBuf::from(root).join(&name);
-            let made = fs::create_dir(&group)
-                .and_then(|()| fs::write(group.join(file), limit.to_string()));
-            match made {
-                Ok(()) => return Ok(MemoryGroup(group)),
-                Err(e) => why = format!("{}: {e}", group.display()),
-            }
-            let _ = fs::remove_dir(&group);
-        }
-        Err(why)
-    }
-
-    /// Puts this process in, for good.
-    fn enter(path: &str) {
-        fs::write(
-            format!("{path}/cgroup.procs"),
-            std::process::id().to_string(),
-        )
-        .unwrap();
-    }
-}
-
-impl Drop for MemoryGroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 fn a_budget_over_the_cgroups_limit_is_refused_before_any_memory_is_taken() {
     const LIMIT: u64 = 48 << 20;
     if let Some(group) = child::part() {
         // Made outside: where the files of tests lie in memory, they are charged to whoever makes them.
         let file = FieldFile::new(64 << 20);
-        MemoryGroup::enter(&group);
+        let mut entrance = MemoryGroup::entrance(Path::new(&group));
+        entrance.write_all(b"0").unwrap();
         let over = Engine::builder().dram_budget(LIMIT + 1).build();
         let Err(Error::BudgetOverLimit {
             budget,
@@ -186,10 +151,10 @@ fn a_budget_over_the_cgroups_limit_is_refused_before_any_memory_is_taken() {
     match MemoryGroup::new(LIMIT) {
         Ok(group) => Child::new(
             "a_budget_over_the_cgroups_limit_is_refused_before_any_memory_is_taken",
-            &group.0.display().to_string(),
+            &group.path().display().to_string(),
         )
         .run(),
-        Err(why) => skipped!("no memory cgroup can be made: {why}"),
+        Err(why) => skipped!("{why}"),
     }
 }
 

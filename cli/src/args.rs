@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// What this machine grants, what it does not, why, and how to change that
     Doctor(DoctorArgs),
-    /// Runs a fio job through the engine, fio, mmap and pread in turns
+    /// Runs an fio job through the engine, fio, mmap and pread in turns
     Bench(BenchArgs),
     /// Prints the fio job that equals a configuration of the engine, for fio and for bench
     FioJob(FioJobArgs),
@@ -181,10 +181,10 @@ pub(crate) struct BenchArgs {
     /// Time of one run [default: the job's]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) runtime: Option<Duration>,
-    /// Size of the engine's pages, a power of two from 4KiB to 4MiB [default: the job's block size]
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB [default: the largest that all blocks are made of]
     #[arg(long, value_name = "SIZE")]
     pub(crate) page_size: Option<Size>,
-    /// The engine's memory [default: four times what is in flight, at least 16MiB]
+    /// The engine's memory [default: four times what is in flight and 4MiB, at least 16MiB]
     #[arg(long, value_name = "SIZE")]
     pub(crate) budget: Option<Size>,
     /// The engine's queue depth [default: the job's]
@@ -273,9 +273,9 @@ pub(crate) struct ListArgs {
 pub(crate) struct VerifyArgs {
     /// The model; of a set of files any one
     pub(crate) model: PathBuf,
-    /// The engine's memory
-    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
-    pub(crate) dram: Size,
+    /// The engine's memory [default: 16MiB, or half of a smaller memory limit]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) dram: Option<Size>,
     /// Size of the engine's pages, a power of two from 4KiB to 4MiB
     #[arg(long, value_name = "SIZE", default_value = "64KiB")]
     pub(crate) page_size: Size,
@@ -301,7 +301,7 @@ pub(crate) struct TensorArgs {
 /// An engine to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
-    /// fio with its default buffers, with huge pages, and once more against itself
+    /// fio with its default buffers, with huge pages, and once more against itself; left out where it fails
     Fio,
     /// Page faults on a shared mapping
     Mmap,

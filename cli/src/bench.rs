@@ -81,6 +81,11 @@ impl Engine {
         }
     }
 
+    /// Another program, with reasons of its own to fail.
+    fn is_fio(self) -> bool {
+        matches!(self, Engine::Fio | Engine::FioHugepages | Engine::FioAa)
+    }
+
     fn round(self, loads: &[Load], settings: &EngineSettings) -> Result<Vec<Round>> {
         match self {
             Engine::Ringfield => engine_run::bench_round(loads, settings),
@@ -116,16 +121,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let settings = args.engine().or(&jobs.engine);
     measure(&mut running, args.rounds, &settings)?;
 
-    let several = plan.steps.len() > 1;
-    let mut rows = Vec::with_capacity(plan.sections());
-    for step in running {
-        rows.extend(step.rows());
-        omitted.extend(step.omitted.into_iter().map(|(engine, why)| Omitted {
-            engine: engine.name(),
-            jobs: several.then(|| step.step.name()),
-            why,
-        }));
-    }
+    omitted.extend(left_out(&running));
     let names: Vec<String> = plan
         .files
         .iter()
@@ -140,7 +136,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         file_bytes: plan.files.iter().map(|(_, bytes)| bytes).sum(),
         rounds: args.rounds,
         fio_version,
-        rows,
+        rows: running.iter().flat_map(Running::rows).collect(),
         omitted,
     };
     // First what was measured: a picture that cannot be written must not lose it.
@@ -227,8 +223,8 @@ impl<'a> Running<'a> {
 
     /// One run of the engine at `place`.
     ///
-    /// Huge pages that were there when asked for may be gone when fio maps them: that row is then
-    /// left out, with the reason.
+    /// Whatever fio fails with (no io_uring, huge pages that are gone again, an option that it does
+    /// not know), its row is left out with the reason and the others are measured all the same.
     fn run(&mut self, place: usize, settings: &EngineSettings) -> Result<()> {
         let Some((engine, rounds)) = self.series.get_mut(place) else {
             return Ok(());
@@ -239,7 +235,7 @@ impl<'a> Running<'a> {
         }
         match engine.round(&self.step.loads, settings) {
             Ok(round) => rounds.push(round),
-            Err(e) if engine == Engine::FioHugepages && interrupt::check().is_ok() => {
+            Err(e) if engine.is_fio() && interrupt::check().is_ok() => {
                 self.omitted.push((engine, e.to_string()));
             }
             Err(e) => return Err(e),
@@ -272,6 +268,26 @@ impl<'a> Running<'a> {
         }
         rows
     }
+}
+
+/// The engines that some steps are without, each reason once.
+fn left_out(running: &[Running]) -> Vec<Omitted> {
+    let mut reasons: Vec<(Engine, &str, Vec<String>)> = Vec::new();
+    for step in running {
+        for (engine, why) in &step.omitted {
+            let same = |known: &&mut (Engine, &str, _)| (known.0, known.1) == (*engine, why);
+            match reasons.iter_mut().find(same) {
+                Some((_, _, jobs)) => jobs.push(step.step.name()),
+                None => reasons.push((*engine, why, vec![step.step.name()])),
+            }
+        }
+    }
+    let omitted = |(engine, why, jobs): (Engine, &str, Vec<String>)| Omitted {
+        engine: engine.name(),
+        jobs: (jobs.len() < running.len()).then(|| jobs.join(", ")),
+        why: why.to_owned(),
+    };
+    reasons.into_iter().map(omitted).collect()
 }
 
 fn measure(running: &mut [Running], rounds: u32, settings: &EngineSettings) -> Result<()> {

@@ -122,6 +122,12 @@ pub(crate) fn memory_limit() -> Option<u64> {
     limits.filter(|&bytes| bytes < 1 << 60).min()
 }
 
+/// A budget that a command chooses by itself: `wanted`, or half of a smaller limit, as the process
+/// has memory beside it.
+pub(crate) fn budget_bytes(wanted: u64) -> u64 {
+    memory_limit().map_or(wanted, |limit| wanted.min(limit / 2))
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }

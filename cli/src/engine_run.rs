@@ -14,8 +14,10 @@ pub(crate) use generate::{generate, plan};
 pub(crate) use model::{list as list_model, verify as verify_model};
 pub(crate) use tensor::elements_of_tensor;
 
-use ringfield::Engine;
+use ringfield::{BackendKind, Engine};
 
+use crate::args::Backend;
+use crate::cgroup;
 use crate::doctor::Item;
 use crate::error::{Error, Result};
 
@@ -30,6 +32,27 @@ impl<T> EngineContext<T> for ringfield::Result<T> {
             what: doing.to_owned(),
             source,
         })
+    }
+}
+
+/// For a model's header alone.
+const HEADER_BUDGET_BYTES: u64 = 32 << 20;
+
+/// An engine with room for what a model says of itself, and none for its tensors.
+fn for_headers() -> Result<Engine> {
+    let budget = cgroup::budget_bytes(HEADER_BUDGET_BYTES);
+    let builder = Engine::builder()
+        .dram_budget(budget)
+        .metadata_budget(budget / 2);
+    builder.build().engine("the engine cannot be built")
+}
+
+fn kind(backend: Backend) -> BackendKind {
+    match backend {
+        Backend::Auto => BackendKind::Auto,
+        Backend::Uring => BackendKind::Uring,
+        Backend::Pread => BackendKind::Pread,
+        Backend::Mmap => BackendKind::Mmap,
     }
 }
 

@@ -164,12 +164,7 @@ pub(crate) fn die_with_parent() {
 
 /// The most resident memory this process has had, in bytes (`VmHWM`).
 pub(crate) fn peak_resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
+    kib_in("/proc/self/status", "VmHWM").unwrap_or(0)
 }
 
 /// How many io_uring worker threads a process has: each is a read that left the fast path.
@@ -199,8 +194,7 @@ fn kib_in(path: &str, name: &str) -> Option<u64> {
 
 /// The most memory that this process has had, with its explicit huge pages of now, which the kernel counts apart.
 pub(crate) fn peak_memory_bytes() -> u64 {
-    let of = |name| kib_in("/proc/self/status", name).unwrap_or(0);
-    of("VmHWM") + of("HugetlbPages")
+    peak_resident_bytes() + kib_in("/proc/self/status", "HugetlbPages").unwrap_or(0)
 }
 
 /// Memory that a new program could have without swapping, under the limit of this one's control group.

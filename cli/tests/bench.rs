@@ -6,10 +6,11 @@
 mod job;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use assert_cmd::Command;
-use job::{bench, names, report};
+use job::{bench, names, report, skip_omitted};
 use serde_json::Value;
 
 const JOB: &str = "[global]\nioengine=io_uring\ndirect=1\nfixedbufs=1\nregisterfiles=1\n\
@@ -52,9 +53,7 @@ fn every_engine_is_a_row_or_has_a_reason() {
             );
         }
     }
-    for omitted in report["omitted"].as_array().expect("omitted") {
-        println!("SKIPPED: {}: {}", omitted["engine"], omitted["why"]);
-    }
+    skip_omitted(&report);
     all.extend(names(&report["omitted"]));
     all.sort_unstable();
     assert_eq!(
@@ -84,10 +83,7 @@ const SECTIONS: &str = "[global]\nbs=4k\nsize=16m\nfilename=data\nruntime=60ms\n
 fn every_section_is_a_row_of_every_engine() {
     let dir = tempfile::tempdir().expect("a directory");
     let report = report(&bench(dir.path(), SECTIONS, &["--rounds", "1", "--json"]));
-    let omitted = names(&report["omitted"]);
-    for engine in &omitted {
-        println!("SKIPPED: {engine}");
-    }
+    let omitted = skip_omitted(&report);
     let rows = report["rows"].as_array().expect("rows");
     for engine in [
         "ringfield",
@@ -155,9 +151,7 @@ fn sections_run_together_unless_a_stonewall_parts_them() {
         let seconds = |wall| {
             let begin = std::time::Instant::now();
             let report = report(&bench(dir.path(), &job(wall), &arguments));
-            for engine in names(&report["omitted"]) {
-                println!("SKIPPED: {engine}");
-            }
+            skip_omitted(&report);
             // Huge pages may be there now and gone a moment later.
             let rows = names(&report["rows"]);
             let lasting = rows.iter().filter(|engine| **engine != "fio-hugepages");
@@ -180,6 +174,11 @@ fn a_depth_sweep_is_drawn_and_what_is_none_is_refused_at_once() {
     assert!(output.status.success(), "{output:?}");
     let svg = fs::read_to_string(dir.path().join("p.svg")).expect("a picture");
     assert!(svg.starts_with("<svg ") && svg.contains(">ringfield</text>"));
+    let thinking = bench(dir.path(), &format!("{sweep}thinktime=1ms\n"), &arguments);
+    assert_eq!(
+        String::from_utf8_lossy(&thinking.stderr),
+        "ringfield: --plot p.svg: sections may differ in iodepth only, [one] and [four] read otherwise\n"
+    );
     let refused = bench(dir.path(), JOB, &arguments);
     assert_eq!(
         String::from_utf8_lossy(&refused.stderr),
@@ -275,6 +274,83 @@ fn without_fio_the_rest_runs_and_says_so() {
     assert_eq!(
         report["omitted"][0]["why"],
         "fio is not installed (apt install fio)"
+    );
+}
+
+/// An fio that reads nothing: it reports jobs of depth one and fails with others.
+const PICKY_FIO: &str = r#"#!/bin/sh
+case "$*" in
+--version) echo fio-0.1 ;;
+*--iodepth=1*) echo '{
+  "jobs": [{"error": 0, "usr_cpu": 1, "sys_cpu": 1, "job_runtime": 50, "read": {
+    "total_ios": 10, "iops": 200, "io_bytes": 40960, "lat_ns":
+    {"percentile": {"50.000000": 1, "99.000000": 1, "99.900000": 1}}}}]}' ;;
+*)
+    echo "fio: pid=$$, err=1/file:engines/io_uring.c:998, func=io_queue_init, error=Operation not permitted"
+    exit 1
+    ;;
+esac
+"#;
+
+#[test]
+fn what_fio_fails_with_is_told_of_the_sections_it_failed_in_and_all_else_is_measured() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fio = dir.path().join("fio");
+    fs::write(&fio, PICKY_FIO).expect("written");
+    fs::set_permissions(&fio, fs::Permissions::from_mode(0o755)).expect("executable");
+    fs::write(
+        dir.path().join("job.fio"),
+        "[global]\nfilename=data\nsize=1m\nbs=4k\nruntime=50ms\ntime_based\nstonewall\n\
+         [lone]\n[two]\niodepth=2\n[four]\niodepth=4\n",
+    )
+    .expect("written");
+    let run = |json: &[&str]| {
+        Command::cargo_bin("ringfield")
+            .expect("the binary is built")
+            .current_dir(dir.path())
+            .env("PATH", dir.path())
+            .args(["bench", "job.fio", "--rounds", "3"])
+            .args(json)
+            .output()
+            .expect("it runs")
+    };
+    let report = report(&run(&["--json"]));
+    let sections = |engine: &str| -> Vec<&str> {
+        let rows = report["rows"].as_array().expect("rows").iter();
+        let rows = rows.filter(|row| row["engine"] == engine);
+        rows.filter_map(|row| row["job"].as_str()).collect()
+    };
+    for engine in ["ringfield", "mmap", "pread"] {
+        assert_eq!(sections(engine), ["lone", "two", "four"]);
+    }
+    let why = "fio failed: io_queue_init: Operation not permitted";
+    for engine in ["fio", "fio-aa"] {
+        assert_eq!(sections(engine), ["lone"]);
+        let omitted = report["omitted"].as_array().expect("omitted").iter();
+        let omitted: Vec<_> = omitted.filter(|row| row["engine"] == engine).collect();
+        let [omitted] = omitted.as_slice() else {
+            panic!("{engine} once: {omitted:?}")
+        };
+        assert_eq!(
+            (&omitted["jobs"], &omitted["why"]),
+            (&"two, four".into(), &why.into())
+        );
+    }
+
+    let text = String::from_utf8(run(&[]).stdout).expect("text");
+    for section in ["lone", "two", "four"] {
+        assert!(
+            text.contains(&format!("\n  {section}: read of 4 KiB, ")),
+            "{text}"
+        );
+    }
+    let told: Vec<&str> = text.lines().filter(|line| line.contains(why)).collect();
+    let [line] = told.as_slice() else {
+        panic!("one line for all: {text}")
+    };
+    assert!(
+        line.starts_with("fio, ") && line.contains("fio-aa not run in two, four: "),
+        "{line}"
     );
 }
 

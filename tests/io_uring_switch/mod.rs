@@ -1,5 +1,6 @@
 //! The sysctl `kernel.io_uring_disabled`: one switch for the whole machine, so a test that turns it runs beside none
 //! that needs io_uring, in whatever process, and it is turned back even where the test is killed.
+#![allow(dead_code)]
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;

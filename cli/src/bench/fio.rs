@@ -31,7 +31,7 @@ pub(crate) enum Memory {
 /// fio's version line, or why it cannot be used.
 ///
 /// # Errors
-/// fio is absent or older than its `io_uring` engine with registered files.
+/// fio is absent or cannot be run.
 pub(crate) fn version() -> std::result::Result<String, String> {
     let output = Command::new("fio")
         .arg("--version")
@@ -63,13 +63,7 @@ pub(crate) fn round(loads: &[Load], memory: Memory) -> Result<Vec<Round>> {
         let _ = child.wait();
     }
     let finished = finished?;
-    // Messages of its jobs come before the report.
-    let report = finished
-        .stdout
-        .find("{\n")
-        .map_or("", |start| &finished.stdout[start..]);
-    let report = serde_json::from_str::<Value>(report).unwrap_or_default();
-    match parse(&report, loads.len()).filter(|_| finished.status.success()) {
+    match parse(&finished.report, loads.len()).filter(|_| finished.status.success()) {
         Some(rounds) => Ok(rounds
             .into_iter()
             .zip(loads)
@@ -142,23 +136,32 @@ fn flags(load: &Load, memory: Memory) -> Vec<String> {
 
 struct Finished {
     status: ExitStatus,
-    stdout: String,
-    stderr: String,
+    /// What it said beside its report.
+    messages: String,
+    report: Value,
     iowq_threads: u32,
 }
 
 impl Finished {
-    /// The line that says what went wrong.
-    fn complaint(&self) -> &str {
-        let mut lines = self
-            .stdout
-            .lines()
-            .chain(self.stderr.lines())
-            .map(str::trim);
+    /// What went wrong, of the line that says it.
+    fn complaint(&self) -> String {
+        if self.status.success() {
+            return "a section read nothing".to_owned();
+        }
+        let mut lines = self.messages.lines().map(str::trim);
         let complaint = lines.clone().find_map(|line| line.strip_prefix("fio: "));
-        complaint
-            .or_else(|| lines.find(|line| !line.is_empty()))
-            .unwrap_or("no output")
+        let complaint = complaint.or_else(|| lines.find(|line| !line.is_empty()));
+        complaint.map_or_else(|| self.status.to_string(), cause)
+    }
+}
+
+/// A line without what is another number in every run and a place in fio's code:
+/// `pid=7, err=1/file:engines/io_uring.c:998, func=io_queue_init, error=Operation not permitted`.
+fn cause(line: &str) -> String {
+    let called = line.split_once(", func=").map(|(_, rest)| rest);
+    match called.and_then(|called| called.split_once(", error=")) {
+        Some((call, error)) => format!("{call}: {error}"),
+        None => line.to_owned(),
     }
 }
 
@@ -179,10 +182,13 @@ fn watch(child: &mut Child) -> Result<Finished> {
         thread::sleep(Duration::from_millis(50));
     };
     let text = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    // Messages of its jobs come before the report.
+    let (messages, report) = stdout.split_at(stdout.find("{\n").unwrap_or(stdout.len()));
     Ok(Finished {
         status,
-        stdout: text(stdout),
-        stderr: text(stderr),
+        messages: format!("{messages}\n{stderr}"),
+        report: serde_json::from_str(report).unwrap_or_default(),
         iowq_threads,
     })
 }
@@ -252,6 +258,7 @@ fn parse_section(job: &Value) -> Option<Round> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     fn job(reads: u32, bytes: u64) -> Value {
         serde_json::json!({
@@ -259,6 +266,32 @@ mod tests {
             "read": {"total_ios": reads, "iops": reads / 2, "io_bytes": bytes, "lat_ns":
                 {"percentile": {"50.000000": 400_000, "99.000000": 600_000, "99.900000": 5_000_000}}}
         })
+    }
+
+    #[test]
+    fn of_a_failure_the_line_with_the_cause_is_told_without_what_changes() {
+        let told = |status: i32, messages: &str| {
+            let finished = Finished {
+                status: ExitStatus::from_raw(status << 8),
+                messages: messages.to_owned(),
+                report: Value::Null,
+                iowq_threads: 0,
+            };
+            finished.complaint()
+        };
+        let line = "fio: pid=7, err=1/file:engines/io_uring.c:998, func=io_queue_init, error=No";
+        for (messages, expected) in [
+            (line, "io_queue_init: No"),
+            (
+                "Bad option <registerfile=1>\nDid you mean registerfiles?",
+                "Bad option <registerfile=1>",
+            ),
+            ("a note\n\nfio: job startup hung", "job startup hung"),
+            ("\n", "exit status: 1"),
+        ] {
+            assert_eq!(told(1, messages), expected);
+        }
+        assert_eq!(told(0, "a note"), "a section read nothing");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) fn check(plan: &Plan, path: &Path) -> Result<()> {
                 load.numjobs,
                 load.sizes.clone(),
                 load.files.clone(),
+                (load.random_percent, load.norandommap, load.prefetch),
+                (load.rate_iops, load.thinktime),
             )
         };
         of(load) == of(first)

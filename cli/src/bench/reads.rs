@@ -1,10 +1,10 @@
 //! The reads that a host thread still has to make: what comes next, when, and when it is over.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::load::Load;
 use super::order::{Order, Read};
+use super::thinktime::think;
 use crate::job::Amount;
 
 /// An order of reads with the job's limits: its time, its bytes and its rate.
@@ -85,11 +85,12 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// Sleeps until `due`, counted from `start`.
-pub(crate) fn wait_until(due: Duration, start: Instant) {
-    let wait = due.saturating_sub(start.elapsed());
+/// Sleeps until `due`, counted from `start`, and no longer than the job's time.
+pub(crate) fn wait_until(load: &Load, due: Duration, start: Instant) {
+    let until = load.runtime.map_or(due, |runtime| runtime.min(due));
+    let wait = until.saturating_sub(start.elapsed());
     if !wait.is_zero() {
-        thread::sleep(wait);
+        think(wait);
     }
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn in_time(load: &Load, elapsed: Duration) -> bool {
 
 /// Sleeps until `due`, and says whether the job's time is not over then.
 pub(crate) fn wait_in_time(load: &Load, due: Duration, start: Instant) -> bool {
-    wait_until(due, start);
+    wait_until(load, due, start);
     in_time(load, start.elapsed())
 }
 
@@ -124,6 +125,15 @@ mod tests {
         assert!(reads.go_on(Duration::from_secs(9)));
         reads.next();
         assert!(!reads.go_on(Duration::ZERO));
+    }
+
+    #[test]
+    fn nobody_waits_for_the_rate_beyond_the_time_of_the_job() {
+        let load = load("[j]\nruntime=20ms\ntime_based", &[8192]).expect("fits");
+        let start = Instant::now();
+        assert!(!wait_in_time(&load, Duration::from_secs(60), start));
+        assert!((20..10_000).contains(&start.elapsed().as_millis()));
+        assert!(!wait_in_time(&load, Duration::ZERO, start));
     }
 
     #[test]

@@ -2,18 +2,16 @@
 
 use std::fmt::Write;
 
-use super::Report;
 use super::summary::{Ratios, Row, Spread};
+use super::{Engine, Omitted, Report};
 use crate::console::{self, grouped, latency};
 use crate::size::Size;
 
 pub(super) fn show(report: &Report) -> String {
     let mut text = String::new();
-    let mut sections: Vec<&Row> = Vec::new();
-    for row in &report.rows {
-        let first = report.rows.first().map(|row| row.engine);
-        sections.extend((Some(row.engine) == first).then_some(row));
-    }
+    // Any other engine may be left out of a section.
+    let ours = |row: &&Row| row.engine == Engine::Ringfield.name();
+    let sections: Vec<&Row> = report.rows.iter().filter(ours).collect();
     let several = sections.len() > 1;
     // Writing to a `String` cannot fail.
     if several {
@@ -63,17 +61,31 @@ pub(super) fn show(report: &Report) -> String {
     for (engine, notes) in all_notes(report) {
         let _ = writeln!(text, "{engine:14} {notes}");
     }
-    for omitted in &report.omitted {
+    for (engines, omitted) in by_reason(&report.omitted) {
         let jobs = omitted.jobs.as_ref().map(|jobs| format!(" in {jobs}"));
         let _ = writeln!(
             text,
             "{:14} not run{}: {}",
-            omitted.engine,
+            engines.join(", "),
             jobs.unwrap_or_default(),
             omitted.why
         );
     }
     text.trim_end().to_owned()
+}
+
+/// What was left out for the same reason, together.
+fn by_reason(omitted: &[Omitted]) -> Vec<(Vec<&'static str>, &Omitted)> {
+    let mut reasons: Vec<(Vec<&'static str>, &Omitted)> = Vec::new();
+    for one in omitted {
+        let same =
+            |(_, known): &&mut (_, &Omitted)| (&known.jobs, &known.why) == (&one.jobs, &one.why);
+        match reasons.iter_mut().find(same) {
+            Some((engines, _)) => engines.push(one.engine),
+            None => reasons.push((vec![one.engine], one)),
+        }
+    }
+    reasons
 }
 
 /// What a picture of all rows shows.

@@ -61,7 +61,7 @@ impl Thinker {
     }
 }
 
-/// Sleeps, however long, until the time is over or somebody asks to stop.
+/// Sleeps for so long, or until somebody asks to stop.
 pub(crate) fn think(time: Duration) {
     const SLICE: Duration = Duration::from_millis(500);
     let start = Instant::now();

@@ -4,7 +4,7 @@ mod ahead;
 mod host;
 mod in_flight;
 
-use ringfield::{BackendKind, Engine, Field};
+use ringfield::{Engine, Field};
 
 use super::EngineContext;
 use crate::args::{Backend, HugePages};
@@ -116,12 +116,7 @@ fn build(
         .dram_budget(budget)
         .queue_depth(depth)
         .inline_reads(settings.inline_reads.unwrap_or(true))
-        .backend(match settings.backend.unwrap_or(Backend::Auto) {
-            Backend::Auto => BackendKind::Auto,
-            Backend::Uring => BackendKind::Uring,
-            Backend::Pread => BackendKind::Pread,
-            Backend::Mmap => BackendKind::Mmap,
-        })
+        .backend(super::kind(settings.backend.unwrap_or(Backend::Auto)))
         .huge_pages(match settings.huge_pages.unwrap_or(HugePages::Auto) {
             HugePages::Auto => ringfield::HugePages::Auto,
             HugePages::Explicit => ringfield::HugePages::Explicit,

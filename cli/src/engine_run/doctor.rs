@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use ringfield::Engine;
 
 use super::EngineContext;
+use crate::cgroup;
 use crate::doctor::Item;
 use crate::error::{Context, Error, Result};
 use crate::made_file::MadeFile;
 
-/// Enough for a pool that shows huge pages and registered buffers.
+/// Enough for a pool that shows huge pages and registered buffers, as one of less does too.
 const BUDGET_BYTES: u64 = 64 << 20;
 const MADE_BYTES: u64 = 1 << 20;
 
@@ -25,7 +26,7 @@ pub(crate) fn doctor(path: &Path) -> Result<Vec<Item>> {
         None => path.to_owned(),
     };
     let engine = Engine::builder()
-        .dram_budget(BUDGET_BYTES)
+        .dram_budget(cgroup::budget_bytes(BUDGET_BYTES))
         .build()
         .engine("the engine cannot be built")?;
     let field = engine

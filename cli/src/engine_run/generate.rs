@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfield::{
-    BackendKind, Cancel, EncodeOptions, Engine, Finish, Gguf, KvFormat, Message, Model,
-    ModelOptions, Role, Sampling, SessionOptions, Tokenizer,
+    Cancel, EncodeOptions, Engine, Finish, Gguf, KvFormat, Message, Model, ModelOptions, Role,
+    Sampling, SessionOptions, Tokenizer,
 };
 
 use super::EngineContext;
-use crate::args::{Backend, ModelArgs, RunArgs};
+use crate::args::{ModelArgs, RunArgs};
 use crate::error::{Context, Result};
 use crate::interrupt;
 use crate::os;
@@ -19,8 +19,6 @@ use crate::run::{Generated, Plan, p99};
 
 /// How often somebody looks whether to stop.
 const LOOK: Duration = Duration::from_millis(20);
-/// For the header alone.
-const LOOK_BUDGET_BYTES: u64 = 32 << 20;
 
 /// Opens the model under the budget that was asked for, or one that suits it.
 fn open(args: &ModelArgs) -> Result<(Model, u64)> {
@@ -28,16 +26,10 @@ fn open(args: &ModelArgs) -> Result<(Model, u64)> {
         Some(size) => size.0,
         None => suitable(&args.model, args.page_size.0)?,
     };
-    let backend = match args.backend {
-        Backend::Auto => BackendKind::Auto,
-        Backend::Uring => BackendKind::Uring,
-        Backend::Pread => BackendKind::Pread,
-        Backend::Mmap => BackendKind::Mmap,
-    };
     let engine = Engine::builder()
         .dram_budget(dram)
         .page_size(args.page_size.0)
-        .backend(backend)
+        .backend(super::kind(args.backend))
         .build()
         .engine("the engine cannot be built")?;
     let mut options = ModelOptions::new();
@@ -50,11 +42,7 @@ fn open(args: &ModelArgs) -> Result<(Model, u64)> {
 
 /// All of the model and a little more, at most half of the memory that is free.
 fn suitable(path: &Path, page_bytes: u64) -> Result<u64> {
-    let engine = Engine::builder()
-        .dram_budget(LOOK_BUDGET_BYTES)
-        .metadata_budget(LOOK_BUDGET_BYTES / 2)
-        .build()
-        .engine("the engine cannot be built")?;
+    let engine = super::for_headers()?;
     let model = Gguf::open(&engine, path).engine("cannot open the model")?;
     let bytes: u64 = model.fields().map(|field| field.len()).sum();
     let all = bytes + bytes / 32 + 16 * page_bytes + (8 << 20);

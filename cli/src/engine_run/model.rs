@@ -7,27 +7,24 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ringfield::{BackendKind, Engine, Field, FieldRange, Gguf, SafeTensors, Value};
+use ringfield::{Engine, Field, FieldRange, Gguf, SafeTensors, Value};
 use sha2::{Digest, Sha256};
 
 use super::EngineContext;
 use crate::args::{Backend, VerifyArgs};
+use crate::cgroup;
 use crate::error::{Context, Result};
 use crate::interrupt;
 use crate::model::{Checked, Format, Key, Listing, ModelFile, TensorRow};
 
-/// For headers alone.
-const LIST_BUDGET_BYTES: u64 = 32 << 20;
+/// To verify with, unless another is asked for.
+const VERIFY_BUDGET_BYTES: u64 = 16 << 20;
 /// Bytes of a tensor read at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Reads everything but the tensors.
 pub(crate) fn list(format: Format, path: &Path) -> Result<Listing> {
-    let engine = Engine::builder()
-        .dram_budget(LIST_BUDGET_BYTES)
-        .metadata_budget(LIST_BUDGET_BYTES / 2)
-        .build()
-        .engine("the engine cannot be built")?;
+    let engine = super::for_headers()?;
     match format {
         Format::Gguf => list_gguf(&engine, path),
         Format::Safetensors => list_safetensors(&engine, path),
@@ -154,15 +151,14 @@ pub(crate) fn verify(
     backend: Backend,
     mut read: impl FnMut(u64),
 ) -> Result<Checked> {
+    let budget = match args.dram {
+        Some(size) => size.0,
+        None => cgroup::budget_bytes(VERIFY_BUDGET_BYTES),
+    };
     let engine = Engine::builder()
-        .dram_budget(args.dram.0)
+        .dram_budget(budget)
         .page_size(args.page_size.0)
-        .backend(match backend {
-            Backend::Auto => BackendKind::Auto,
-            Backend::Uring => BackendKind::Uring,
-            Backend::Pread => BackendKind::Pread,
-            Backend::Mmap => BackendKind::Mmap,
-        })
+        .backend(super::kind(backend))
         .build()
         .engine("the engine cannot be built")?;
     let places = places(&engine, format, &args.model)?;
@@ -179,7 +175,7 @@ pub(crate) fn verify(
         let end = place.start + place.bytes;
         let mut at = place.start;
         while at < end {
-            let next = end.min(at + CHUNK_BYTES.min(args.dram.0 / 8));
+            let next = end.min(at + CHUNK_BYTES.min(budget / 8));
             let view = place.field.read(at..next).engine("cannot read")?;
             view.chunks().for_each(|chunk| ours.update(chunk));
             read(next - at);

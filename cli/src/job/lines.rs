@@ -66,12 +66,17 @@ fn parse_line(raw: &[u8]) -> Result<Option<Line<'_>>, JobErrorKind> {
     if text.contains('\0') {
         return Err(JobErrorKind::NotText);
     }
-    let comment = text.trim_start().strip_prefix([';', '#']);
-    if let Some(settings) = comment.and_then(|text| text.trim_start().strip_prefix(MARK)) {
-        return Ok(Some(Line::Engine(settings)));
-    }
     // fio ends a line at the first of these, wherever it stands.
-    let text = text.split([';', '#']).next().unwrap_or_default().trim();
+    let (text, comment) = text.split_once([';', '#']).unwrap_or((text, ""));
+    let text = text.trim();
+    if let Some(settings) = comment.trim_start().strip_prefix(MARK) {
+        return match text.is_empty() {
+            true => Ok(Some(Line::Engine(settings))),
+            false => Err(JobErrorKind::Malformed(
+                "a comment for the engine stands on a line of its own",
+            )),
+        };
+    }
     if text.is_empty() {
         return Ok(None);
     }

@@ -246,6 +246,10 @@ fn the_comment_for_the_engine_is_read_wherever_it_stands_and_once() {
             "t.fio:3: a second comment with settings of the engine",
         ),
         (
+            "[j]\nbs=4k ; ringfield: prefetch".to_owned(),
+            "t.fio:2: a comment for the engine stands on a line of its own",
+        ),
+        (
             "[j]\n; ringfield: depth=4".to_owned(),
             "t.fio:2: the engine's setting depth=4: the engine's settings are page_size, \
              dram_budget, queue_depth, backend, inline_reads and huge_pages, a section's is prefetch",

@@ -115,7 +115,7 @@ fn end_in_time() -> io::Result<()> {
 }
 
 #[track_caller]
-fn succeeded(output: &Output) -> String {
+pub(crate) fn succeeded(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {error}", output.status);
     assert!(error.is_empty(), "{error}");

@@ -83,7 +83,7 @@ impl<'a> Job<'a> {
     fn one_by_one(&mut self, tally: &mut Tally) -> Result<()> {
         let start = Instant::now();
         while self.reads.go_on(start.elapsed()) && !interrupt::requested() {
-            wait_until(self.reads.due(), start);
+            wait_until(self.load, self.reads.due(), start);
             if !self.reads.go_on(start.elapsed()) {
                 break;
             }
@@ -178,7 +178,7 @@ impl<'a> Job<'a> {
                 return Ok(Stop::Over);
             }
             if in_flight.pending() == 0 {
-                wait_until(self.reads.due(), start);
+                wait_until(load, self.reads.due(), start);
                 elapsed = start.elapsed();
                 if !self.reads.go_on(elapsed) {
                     return Ok(Stop::Over);
