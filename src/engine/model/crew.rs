@@ -1,4 +1,7 @@
 //! Threads that do one thing together, again and again, and sleep in between.
+//!
+//! A thread that sleeps takes tens of microseconds to wake, longer than a small matrix takes to be multiplied. So nobody
+//! waits for one: the caller begins at once, whoever is awake in time helps, and who comes late finds the job closed.
 
 use crate::engine::fork;
 use crate::error::{Error, Result};
@@ -16,10 +19,11 @@ struct Shared<S> {
 }
 
 struct Call<S> {
+    /// What is being done; `None` when the caller has found nothing more to do.
     job: Option<fn(&S, usize)>,
     /// Counts the jobs.
     number: u64,
-    /// Threads that have not finished it.
+    /// Threads that are doing it, without the caller.
     busy: usize,
     /// One of them panicked: what it should have done is not done.
     panicked: bool,
@@ -76,20 +80,25 @@ impl<S: Send + Sync + 'static> Crew<S> {
         &self.shared.state
     }
 
-    /// Runs `job` on every thread, and returns when all have done it.
+    /// Runs `job` in the caller, and in each other thread that is awake before the caller is done; returns when all who
+    /// began have done it. A `job` takes pieces of work until there are none.
     ///
     /// # Errors
     /// [`Error::Os`] where it panicked in one of them.
     pub(super) fn run(&self, job: fn(&S, usize)) -> Result<()> {
+        if self.threads.is_empty() {
+            job(&self.shared.state, 0);
+            return Ok(());
+        }
         {
             let mut call = lock(&self.shared.call);
             call.job = Some(job);
             call.number += 1;
-            call.busy = self.threads.len();
         }
         self.shared.called.notify_all();
         job(&self.shared.state, 0);
-        let call = lock(&self.shared.call);
+        let mut call = lock(&self.shared.call);
+        call.job = None;
         let still = |call: &mut Call<S>| call.busy > 0;
         let waited = self.shared.done.wait_while(call, still);
         let mut call = waited.unwrap_or_else(PoisonError::into_inner);
@@ -108,21 +117,25 @@ fn work<S>(shared: &Shared<S>, index: usize) {
     loop {
         let job = {
             let call = lock(&shared.call);
-            let idle = |call: &mut Call<S>| !call.closing && call.number == seen;
+            let idle =
+                |call: &mut Call<S>| !call.closing && (call.number == seen || call.job.is_none());
             let call = shared.called.wait_while(call, idle);
-            let call = call.unwrap_or_else(PoisonError::into_inner);
-            if call.closing {
+            let mut call = call.unwrap_or_else(PoisonError::into_inner);
+            let Some(job) = call.job.filter(|_| !call.closing) else {
                 return;
-            }
+            };
             seen = call.number;
-            call.job
+            call.busy += 1;
+            job
         };
         // Whatever happens, nobody may wait for a thread that is gone.
-        let done = job.map(|job| catch_unwind(AssertUnwindSafe(|| job(&shared.state, index))));
+        let done = catch_unwind(AssertUnwindSafe(|| job(&shared.state, index)));
         let mut call = lock(&shared.call);
         call.busy -= 1;
-        call.panicked |= matches!(done, Some(Err(_)));
-        shared.done.notify_one();
+        call.panicked |= done.is_err();
+        if call.busy == 0 {
+            shared.done.notify_one();
+        }
     }
 }
 
@@ -147,30 +160,72 @@ impl<S: Send + Sync + 'static> Drop for Crew<S> {
 mod tests {
     use super::Crew;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::Duration;
+
+    /// Pieces of work, and how often each thread came.
+    struct Work {
+        left: AtomicUsize,
+        done: AtomicUsize,
+        came: [AtomicUsize; 5],
+        piece: Duration,
+    }
+
+    fn crew(size: usize, piece: Duration) -> Crew<Work> {
+        let work = Work {
+            left: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            came: Default::default(),
+            piece,
+        };
+        Crew::new(size, work).unwrap()
+    }
+
+    fn job(work: &Work, index: usize) {
+        work.came[index].fetch_add(1, Relaxed);
+        while work
+            .left
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            std::thread::sleep(work.piece);
+            work.done.fetch_add(1, Relaxed);
+        }
+    }
 
     #[test]
-    fn every_thread_does_every_job_once() {
+    fn all_of_a_job_is_done_when_it_returns_whoever_came() {
         for size in [1, 2, 5] {
-            let crew = Crew::new(size, AtomicUsize::new(0)).unwrap();
-            for round in 1..200 {
-                crew.run(|sum, index| {
-                    sum.fetch_add(index + 1, Relaxed);
-                })
-                .unwrap();
-                assert_eq!(crew.state().load(Relaxed), round * size * (size + 1) / 2);
+            let crew = crew(size, Duration::ZERO);
+            for round in 1..2000 {
+                crew.state().left.store(7, Relaxed);
+                crew.run(job).unwrap();
+                assert_eq!(crew.state().done.load(Relaxed), 7 * round);
             }
         }
     }
 
     #[test]
+    fn every_thread_helps_with_a_job_that_takes_long() {
+        let crew = crew(5, Duration::from_millis(2));
+        crew.state().left.store(100, Relaxed);
+        crew.run(job).unwrap();
+        for came in &crew.state().came {
+            assert_eq!(came.load(Relaxed), 1);
+        }
+    }
+
+    #[test]
     fn a_panic_in_a_thread_is_an_error_and_the_next_job_is_done() {
-        let crew = Crew::new(3, AtomicUsize::new(0)).unwrap();
-        let panics = |_: &AtomicUsize, index: usize| assert!(index != 2, "as it is meant to");
+        let crew = crew(3, Duration::from_millis(2));
+        crew.state().left.store(50, Relaxed);
+        let panics = |work: &Work, index: usize| {
+            assert!(index != 2, "as it is meant to");
+            job(work, index);
+        };
         assert!(crew.run(panics).is_err());
-        crew.run(|sum, _| {
-            sum.fetch_add(1, Relaxed);
-        })
-        .unwrap();
-        assert_eq!(crew.state().load(Relaxed), 3);
+        crew.state().left.store(50, Relaxed);
+        let before = crew.state().done.load(Relaxed);
+        crew.run(job).unwrap();
+        assert_eq!(crew.state().done.load(Relaxed), before + 50);
     }
 }
