@@ -17,6 +17,8 @@ use crate::interrupt;
 use crate::os;
 use crate::run::{Generated, Plan, p99};
 
+/// Reads in flight: enough for the throughput of any device at the size of a segment.
+const STREAM_DEPTH: u32 = 16;
 /// How often somebody looks whether to stop.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -29,6 +31,8 @@ fn open(args: &ModelArgs) -> Result<(Model, u64)> {
     let engine = Engine::builder()
         .dram_budget(dram)
         .page_size(args.page_size.0)
+        // Weights are a stream: what counts is throughput, not how long one read takes.
+        .queue_depth(STREAM_DEPTH)
         .backend(super::kind(args.backend))
         .build()
         .engine("the engine cannot be built")?;

@@ -92,7 +92,7 @@ impl Forward {
         stop: Stop<'_>,
     ) -> Result<()> {
         let mut buffers = std::mem::take(&mut self.buffers);
-        let begun = self.crew.state().stream.begin();
+        let begun = self.crew.state().stream.read_ahead();
         let result = begun.and_then(|()| self.pass(kv, tokens, logits, stop, &mut buffers));
         self.buffers = buffers;
         let stream = &self.crew.state().stream;

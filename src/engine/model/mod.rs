@@ -120,10 +120,13 @@ impl Model {
             page_bytes: engine.page_size(),
             frames: options.frames(engine).saturating_sub(FRAMES_BESIDE),
             ahead_bytes: options.ahead_bytes,
+            threads: options.threads as u64,
         };
-        let segments = Segments::cut(&matrices, room).map_err(|need| Error::PoolTooSmall {
-            need: need + FRAMES_BESIDE,
-            have: frames,
+        let segments = Segments::cut(&matrices, &weights.groups(), room).map_err(|need| {
+            Error::PoolTooSmall {
+                need: need + FRAMES_BESIDE,
+                have: frames,
+            }
         })?;
         let plan = ModelPlan {
             resident_bytes: segments.resident_bytes,

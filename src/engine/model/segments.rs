@@ -10,8 +10,10 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes of a segment at most: a read that keeps a device busy, and a piece of work for one thread.
-pub(super) const SEGMENT_BYTES: u64 = 256 << 10;
+/// Bytes of a segment, at least where the matrix has them and at most: large reads and few waits on one side, work for
+/// every thread on the other.
+const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+const SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
 /// Rows of a matrix that are read together.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub(super) struct Segment {
     pub(super) matrix: usize,
     pub(super) rows: Range<usize>,
     pub(super) place: Place,
+    /// Pages that it lies in.
+    pub(super) pages: u64,
 }
 
 /// How a segment is in memory.
@@ -41,8 +45,8 @@ pub(super) struct Segments {
     pub(super) streamed: Vec<usize>,
     pub(super) resident_bytes: u64,
     pub(super) streamed_bytes: u64,
-    /// Segments that may be on their way or in use at once.
-    pub(super) window: usize,
+    /// Pages of segments that may be asked for ahead of the arithmetic.
+    pub(super) window_pages: u64,
 }
 
 /// What the cut depends on.
@@ -53,66 +57,78 @@ pub(super) struct Room {
     pub(super) frames: u64,
     /// Bytes to be ahead of the arithmetic.
     pub(super) ahead_bytes: u64,
+    /// Threads that hold a segment each.
+    pub(super) threads: u64,
 }
 
 impl Segments {
-    /// Cuts `matrices`. `None` where not even a window of two fits; then with how many frames it would.
-    pub(super) fn cut(matrices: &[Matrix], room: Room) -> Result<Segments, u64> {
-        let mut all = Vec::new();
-        let mut of_matrix = Vec::new();
-        for (index, matrix) in matrices.iter().enumerate() {
-            let from = all.len();
-            let rows = (SEGMENT_BYTES / matrix.row_bytes.max(1) as u64).max(1) as usize;
-            for start in (0..matrix.rows).step_by(rows) {
-                all.push(Segment {
-                    matrix: index,
-                    rows: start..(start + rows).min(matrix.rows),
-                    place: Place::Streamed(0),
-                });
-            }
-            of_matrix.push(from..all.len());
-        }
+    /// Cuts `matrices`, which are multiplied in `groups`. Where not even a window of one segment fits beside those that the
+    /// other threads hold, the error is how many frames would do.
+    pub(super) fn cut(matrices: &[Matrix], groups: &[Group], room: Room) -> Result<Segments, u64> {
         let mut segments = Segments {
-            all,
-            of_matrix,
+            all: Vec::new(),
+            of_matrix: Vec::new(),
             resident: 0,
             streamed: Vec::new(),
             resident_bytes: 0,
             streamed_bytes: 0,
-            window: 0,
+            window_pages: 0,
         };
+        // What many threads hold must leave most of a small pool.
+        let most = room.frames * room.page_bytes / (8 * room.threads.max(1));
+        let most = most.min(SEGMENT_BYTES_MAX);
+        for group in groups {
+            let bytes = |matrix: &Matrix| matrix.rows as u64 * matrix.row_bytes as u64;
+            let total: u64 = matrices[group.clone()].iter().map(bytes).sum();
+            let piece = total / (2 * room.threads.max(1));
+            let piece = piece.clamp(SEGMENT_BYTES_MIN.min(most), most);
+            for index in group.clone() {
+                let matrix = &matrices[index];
+                let from = segments.all.len();
+                let rows = (piece / matrix.row_bytes.max(1) as u64).max(1) as usize;
+                for start in (0..matrix.rows).step_by(rows) {
+                    let rows = start..(start + rows).min(matrix.rows);
+                    segments.all.push(Segment {
+                        pages: Span::of(matrix, &rows, room.page_bytes).pages(),
+                        matrix: index,
+                        rows,
+                        place: Place::Streamed(0),
+                    });
+                }
+                segments.of_matrix.push(from..segments.all.len());
+            }
+        }
         segments.place(matrices, room)?;
         Ok(segments)
     }
 
     /// Decides what stays.
     fn place(&mut self, matrices: &[Matrix], room: Room) -> Result<(), u64> {
-        let span = |segment: &Segment| Span::of(matrices, segment, room.page_bytes);
-        let most = self.all.iter().map(|s| span(s).pages()).max().unwrap_or(0);
+        let span =
+            |segment: &Segment| Span::of(&matrices[segment.matrix], &segment.rows, room.page_bytes);
+        let most = self.all.iter().map(|s| s.pages).max().unwrap_or(0);
         let mut pinned = Ends::default();
         let total: u64 = self.all.iter().map(|s| pinned.add(&span(s))).sum();
-        let window = if total <= room.frames {
-            0
-        } else {
-            let wanted = room.ahead_bytes.div_ceil(SEGMENT_BYTES).max(2);
-            // At most half of the pool: the rest is worth more as a prefix that need not be read.
-            let fits = room.frames / 2 / most.max(1);
-            wanted.min(fits.max(2))
-        };
-        if window * most > room.frames {
-            return Err(window * most);
+        let fits = total <= room.frames;
+        // At most half of the pool: the rest is worth more for what need not be read.
+        let held = room.threads.saturating_sub(1) * most;
+        let wanted = room.ahead_bytes.div_ceil(room.page_bytes);
+        self.window_pages = wanted.min((room.frames / 2).saturating_sub(held)).max(most);
+        let reserve = if fits { 0 } else { self.window_pages + held };
+        if reserve > room.frames {
+            return Err(reserve);
         }
-        let mut left = room.frames - window * most;
+        let mut left = room.frames - reserve;
         let share = left as f64 / total.max(1) as f64;
         let mut due = 0.0;
         let mut pinned = Ends::default();
         for (index, segment) in self.all.iter_mut().enumerate() {
-            let span = Span::of(matrices, segment, room.page_bytes);
+            let span = span(segment);
             let need = pinned.more(&span);
             let bytes = matrices[segment.matrix].bytes_of(segment.rows.clone());
             let bytes = bytes.end - bytes.start;
             due += need as f64 * share;
-            if (total <= room.frames || due >= need as f64) && need <= left {
+            if (fits || due >= need as f64) && need <= left {
                 due -= need as f64;
                 left -= pinned.add(&span);
                 segment.place = Place::Resident(self.resident);
@@ -124,7 +140,6 @@ impl Segments {
                 self.streamed_bytes += bytes;
             }
         }
-        self.window = (window as usize).min(self.streamed.len());
         Ok(())
     }
 
@@ -144,9 +159,8 @@ struct Span {
 }
 
 impl Span {
-    fn of(matrices: &[Matrix], segment: &Segment, page_bytes: u64) -> Span {
-        let matrix = &matrices[segment.matrix];
-        let bytes = matrix.bytes_of(segment.rows.clone());
+    fn of(matrix: &Matrix, rows: &Range<usize>, page_bytes: u64) -> Span {
+        let bytes = matrix.bytes_of(rows.clone());
         Span {
             file: Arc::as_ptr(&matrix.tensor.field().shared).addr(),
             first: bytes.start / page_bytes,

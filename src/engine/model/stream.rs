@@ -12,6 +12,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// Segments that are on their way at most.
+const SLOTS_MAX: usize = 256;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -19,8 +22,9 @@ pub(super) struct Stream {
     pub(super) segments: Segments,
     /// Pins the segments that stay.
     resident: Batch,
-    /// Streamed segment `n` of the endless sequence of passes is in slot `n % window`.
+    /// Streamed segment `n` of the endless sequence of passes is in slot `n % slots`.
     slots: Vec<Mutex<Slot>>,
+    ahead: Mutex<Ahead>,
     /// Where in that sequence the pass in progress begins.
     pass: AtomicU64,
     waited_ns: AtomicU64,
@@ -33,8 +37,24 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Slot {
     batch: Batch,
-    /// Which of the sequence it holds or waits for; `None` before the first pass and after a failure.
+    /// Which of the sequence it holds or waits for.
     holds: Option<u64>,
+}
+
+/// How far reads are ahead.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// The next of the sequence that will be asked for.
+    next: u64,
+    /// Pages of those that were asked for and not used yet.
+    pages: u64,
+}
+
+impl Slot {
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.holds = None;
+    }
 }
 
 impl Stream {
@@ -55,7 +75,9 @@ impl Stream {
         for index in 0..segments.resident {
             resident.view(index)?;
         }
-        let slots = (0..segments.window).map(|_| {
+        // Segments of one page each would fill it.
+        let slots = segments.window_pages as usize + 1;
+        let slots = (0..slots.min(segments.streamed.len()).min(SLOTS_MAX)).map(|_| {
             Ok(Mutex::new(Slot {
                 batch: engine.batch(1)?,
                 holds: None,
@@ -66,6 +88,7 @@ impl Stream {
             matrices,
             segments,
             resident,
+            ahead: Mutex::default(),
             pass: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             computed_ns: AtomicU64::new(0),
@@ -79,16 +102,39 @@ impl Stream {
         self.segments.streamed.len() as u64
     }
 
-    /// Begins a pass: reads ahead whatever is not on its way.
-    pub(super) fn begin(&self) -> Result<()> {
-        let first = self.pass.load(Relaxed);
-        for n in first..first + self.slots.len() as u64 {
-            let mut slot = lock(&self.slots[n as usize % self.slots.len()]);
-            if slot.holds != Some(n) {
-                self.send(&mut slot, n)?;
-            }
+    /// Number `n` of the sequence.
+    fn segment(&self, n: u64) -> &Segment {
+        let index = self.segments.streamed[(n % self.streamed()) as usize];
+        &self.segments.all[index]
+    }
+
+    fn slot(&self, n: u64) -> &Mutex<Slot> {
+        &self.slots[(n % self.slots.len() as u64) as usize]
+    }
+
+    /// Asks for as much as the window has room for.
+    pub(super) fn read_ahead(&self) -> Result<()> {
+        if self.slots.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut ahead = lock(&self.ahead);
+        loop {
+            let n = ahead.next;
+            let pages = self.segment(n).pages;
+            if ahead.pages > 0 && ahead.pages + pages > self.segments.window_pages {
+                return Ok(());
+            }
+            // Whoever uses what is in it reads ahead afterwards.
+            let Ok(mut slot) = self.slot(n).try_lock() else {
+                return Ok(());
+            };
+            if slot.holds.is_some() {
+                return Ok(());
+            }
+            self.send(&mut slot, n)?;
+            ahead.next = n + 1;
+            ahead.pages += pages;
+        }
     }
 
     /// Ends a pass in which every segment was used.
@@ -98,24 +144,19 @@ impl Stream {
 
     /// Forgets a pass that was not finished: the next one starts from its beginning.
     pub(super) fn abandon(&self) {
+        let mut ahead = lock(&self.ahead);
         for slot in &self.slots {
-            let mut slot = lock(slot);
-            slot.batch.clear();
-            slot.holds = None;
+            lock(slot).clear();
         }
+        *ahead = Ahead {
+            next: self.pass.load(Relaxed),
+            pages: 0,
+        };
     }
 
     /// Asks for number `n` of the sequence.
     fn send(&self, slot: &mut Slot, n: u64) -> Result<()> {
-        slot.batch.clear();
-        slot.holds = None;
-        let index = self.segments.streamed[(n % self.streamed()) as usize];
-        submit(
-            &mut slot.batch,
-            &self.matrices,
-            &self.segments.all[index],
-            n,
-        )?;
+        submit(&mut slot.batch, &self.matrices, self.segment(n), n)?;
         slot.batch.flush();
         slot.holds = Some(n);
         Ok(())
@@ -135,8 +176,17 @@ impl Stream {
             Place::Streamed(place) => place as u64,
         };
         let n = self.pass.load(Relaxed) + place;
-        let mut slot = lock(&self.slots[n as usize % self.slots.len()]);
+        let mut slot = lock(self.slot(n));
         if slot.holds != Some(n) {
+            // It comes sooner than the window: a frame for it is there, as each thread has room for one.
+            let mut ahead = lock(&self.ahead);
+            ahead.next = ahead.next.max(n + 1);
+            ahead.pages += segment.pages;
+            // One that comes later waits until it is asked for again.
+            let other = slot.holds.map_or(0, |other| self.segment(other).pages);
+            ahead.pages -= other;
+            drop(ahead);
+            slot.clear();
             self.send(&mut slot, n)?;
         }
         let started = Instant::now();
@@ -147,7 +197,10 @@ impl Stream {
             self.read_bytes.fetch_add(view.len() as u64, Relaxed);
             self.timed(&view, work)
         };
-        self.send(&mut slot, n + self.slots.len() as u64)?;
+        slot.clear();
+        drop(slot);
+        lock(&self.ahead).pages -= segment.pages;
+        self.read_ahead()?;
         Ok(result)
     }
 

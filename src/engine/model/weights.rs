@@ -91,6 +91,19 @@ impl Weights {
         })
     }
 
+    /// All groups in the order in which a token needs them.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let of_layers = self.layers.iter().flat_map(|layer| {
+            [
+                &layer.qkv,
+                &layer.attention_output,
+                &layer.gate_up,
+                &layer.down,
+            ]
+        });
+        of_layers.chain([&self.head]).cloned().collect()
+    }
+
     /// Bytes of the small tensors, which stay in memory.
     pub(super) fn memory_bytes(&self) -> u64 {
         let optional = |v: &Option<Vec<f32>>| v.as_ref().map_or(0, Vec::len);
