@@ -100,4 +100,14 @@ impl Kernels {
         }));
         Ok(())
     }
+
+    /// The canonical sum of one packed row and `x`: what [`Kernels::dot`] gives for the row's elements.
+    ///
+    /// # Errors
+    /// As [`Kernels::matvec`].
+    pub fn dot_row(self, format: RowFormat, row: &[u8], x: &[f32]) -> Result<f32, ShapeError> {
+        let mut sum = [0.0];
+        self.matvec(format, row, x, &mut sum)?;
+        Ok(sum[0])
+    }
 }

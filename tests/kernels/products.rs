@@ -73,6 +73,9 @@ fn the_bits_of_a_row_do_not_depend_on_the_call_the_batch_or_the_address() {
                 for r in 0..rows {
                     let dot = kernels.dot(&weights[r * len..(r + 1) * len], x).unwrap();
                     assert_eq!(all[r].to_bits(), dot.to_bits(), "{} {len}", kernels.isa());
+                    let row = &bytes[r * len * 4..(r + 1) * len * 4];
+                    let packed = kernels.dot_row(RowFormat::F32, row, x).unwrap();
+                    assert_eq!(packed.to_bits(), dot.to_bits());
                     let column = batched[r * columns + c];
                     assert_eq!(column.to_bits(), dot.to_bits(), "{} {len}", kernels.isa());
                 }

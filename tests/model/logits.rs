@@ -37,6 +37,11 @@ fn variants() -> Vec<Tiny> {
         Tiny::new("qwen2"),
         Tiny::new("qwen3"),
         Tiny::new("gemma3"),
+        Tiny {
+            named_windows: true,
+            rope: Rope::Linear,
+            ..Tiny::new("gemma3")
+        },
     ]
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Tiny {
     pub(crate) layers: usize,
     pub(crate) tied: bool,
     pub(crate) rope: Rope,
+    /// The file says which layers see everything, and how the others turn.
+    pub(crate) named_windows: bool,
     pub(crate) width: usize,
     pub(crate) feed_forward: usize,
 }
@@ -37,6 +39,7 @@ impl Tiny {
             layers: if architecture == "gemma3" { 7 } else { 2 },
             tied: true,
             rope: Rope::Plain,
+            named_windows: false,
             width: 48,
             feed_forward: 80,
         }
@@ -51,7 +54,8 @@ impl Tiny {
             Rope::Yarn => "-yarn",
         };
         let tied = if self.tied { "" } else { "-untied" };
-        format!("{}{rope}{tied}", self.architecture)
+        let windows = if self.named_windows { "-windows" } else { "" };
+        format!("{}{rope}{tied}{windows}", self.architecture)
     }
 
     pub(crate) fn file(&self) -> GgufFile {
@@ -103,6 +107,12 @@ impl Tiny {
                 U32,
                 8u32.to_le_bytes().to_vec(),
             ));
+        }
+        if self.named_windows {
+            let every = 3u32.to_le_bytes().to_vec();
+            keys.push((key("attention.sliding_window_pattern"), U32, every));
+            let base = 700.0f32.to_le_bytes().to_vec();
+            keys.push((key("rope.freq_base_swa"), F32, base));
         }
         let scaling: &[u8] = match self.rope {
             Rope::Linear => b"linear",

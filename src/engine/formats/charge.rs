@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes charged to the metadata budget, given back when dropped.
-pub(super) struct Charge {
+pub(crate) struct Charge {
     core: Arc<Core>,
     bytes: u64,
 }
 
 impl Charge {
-    pub(super) fn new(engine: &Engine) -> Charge {
+    pub(crate) fn new(engine: &Engine) -> Charge {
         Charge {
             core: engine.core.clone(),
             bytes: 0,
@@ -22,7 +22,11 @@ impl Charge {
 
     /// Charges `bytes` more, for the header of `path`.
     pub(super) fn add(&mut self, path: &Path, bytes: u64) -> Result<()> {
-        let what = || format!("the header of {}", path.display());
+        self.add_for(|| format!("the header of {}", path.display()), bytes)
+    }
+
+    /// Charges `bytes` more, for `what`.
+    pub(crate) fn add_for(&mut self, what: impl FnOnce() -> String, bytes: u64) -> Result<()> {
         self.core.charge(what, bytes)?;
         self.bytes += bytes;
         Ok(())

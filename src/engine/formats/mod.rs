@@ -3,7 +3,7 @@
 //! A parser walks a header once, through the pool, with every length checked against what is there; it keeps where the
 //! records begin and leaves their content in the file.
 
-mod charge;
+pub(crate) mod charge;
 pub(crate) mod cursor;
 pub(crate) mod gguf;
 mod records;

@@ -219,6 +219,14 @@ impl Config {
             _ => head_len as f64,
         };
         let window = number("attention.sliding_window")?.unwrap_or(0) as usize;
+        // Newer files name what the architecture's constants are otherwise.
+        let local_base_key = "rope.freq_base_swa";
+        let pattern_key = "attention.sliding_window_pattern";
+        let global_every = match number(pattern_key)? {
+            Some(0) => return Err(keys.malformed(format!("{name}.{pattern_key} is 0"))),
+            Some(n) => n.min(WIDTH_MAX) as usize,
+            None => known.global_every.unwrap_or(1),
+        };
         let windowed = window > 0 && known.global_every.is_some();
         Ok(Config {
             name: known.name,
@@ -237,10 +245,13 @@ impl Config {
             attention_scale: (1.0 / scaled_len.sqrt()) as f32,
             rope_len,
             rope_base,
-            local_rope_base: known.local_rope_base.unwrap_or(rope_base),
+            local_rope_base: match known.local_rope_base {
+                Some(base) => positive(local_base_key, float(local_base_key)?, base)?,
+                None => rope_base,
+            },
             scaling: keys.scaling(known.name)?,
             window: windowed.then_some(window),
-            global_every: known.global_every.unwrap_or(1),
+            global_every,
         })
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod tokenizer;
 mod weights;
 
 use super::Engine;
+use super::formats::charge::Charge;
 use super::formats::gguf::Gguf;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -77,6 +78,8 @@ struct Inner {
     plan: ModelPlan,
     batch: usize,
     kernels: Kernels,
+    /// A row for each thread, in the engine's budget.
+    _charge: Charge,
     /// One pass at a time: the weights go by once.
     forward: Mutex<Forward>,
 }
@@ -103,7 +106,8 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Gguf::open`] and [`crate::Field::read`]; [`Error::Unsupported`] for an architecture or a tensor type that
-    /// there is no code for; [`Error::Malformed`] for shapes that contradict each other; [`Error::PoolTooSmall`].
+    /// there is no code for; [`Error::Malformed`] for shapes that contradict each other; [`Error::PoolTooSmall`] and
+    /// [`Error::MetadataBudget`]; [`Error::InvalidOption`] for an instruction set that this processor lacks.
     pub fn open_with(
         engine: &Engine,
         path: impl AsRef<Path>,
@@ -134,6 +138,12 @@ impl Model {
             memory_bytes: weights.memory_bytes(),
             threads: options.threads,
         };
+        let row_bytes = matrices.iter().map(|m| m.row_bytes).max().unwrap_or(0);
+        let mut charge = Charge::new(engine);
+        charge.add_for(
+            || format!("rows of {} that straddle pages", path.display()),
+            options.threads as u64 * row_bytes as u64,
+        )?;
         let stream = Stream::open(engine, matrices, segments)?;
         let kernels = match options.isa {
             None => Kernels::new(),
@@ -152,6 +162,7 @@ impl Model {
                 plan,
                 batch: options.batch,
                 kernels,
+                _charge: charge,
                 forward: Mutex::new(Forward::new(config.clone(), weights, crew)),
                 config,
                 gguf,
