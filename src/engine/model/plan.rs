@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Passes of an estimate; the first fills the window and warms the caches, and does not count where there is another.
-const PASSES: usize = 4;
+const PASSES: usize = 16;
 
 /// What of a model stays in memory, and what is read for every token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
