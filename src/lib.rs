@@ -49,7 +49,6 @@
 mod engine;
 #[cfg(target_os = "linux")]
 mod error;
-#[cfg(not(loom))]
 pub mod kernels;
 #[cfg(target_os = "linux")]
 mod ring;
