@@ -33,13 +33,14 @@
 //! | choosing limits | [`EngineBuilder`] |
 //! | opening files | [`Engine::open`], [`Engine::open_with`] (extents); [`Gguf`], [`SafeTensors`] (models as they are) |
 //! | reading | [`Field::read`], [`Field::read_many`], [`Batch`] (a window that slides), [`Field::read_async`] |
-//! | text to tokens and back | [`Tokenizer`], [`Decoder`] |
+//! | running models | [`Model`], [`Session`], [`Sampling`]; text to tokens and back: [`Tokenizer`], [`Decoder`] |
+//! | arithmetic alone | [`kernels`] |
 //! | saying what comes next | [`Field::prefetch`] (a hint), [`Engine::plan`] (exact knowledge) |
 //! | what was granted, what happened | [`Engine::report`], [`Engine::stats`] |
 //! | what can go wrong | [`Error`] |
 //!
-//! Inside, `ring` moves bytes, `tiers` decides where a page lives, and `engine` puts both together; ARCHITECTURE.md in the
-//! repository says how and why.
+//! Inside, `ring` moves bytes, `tiers` decides where a page lives, `kernels` computes, and `engine` puts them together;
+//! ARCHITECTURE.md in the repository says how and why.
 //!
 //! The engine is for Linux. Other systems, WebAssembly among them, have [`kernels`] alone.
 // The model checker looks at the ring's and the pool's state machines alone.
