@@ -61,6 +61,35 @@ fn a_missing_tensor_is_named() {
 }
 
 #[test]
+fn a_tensor_or_a_key_that_would_change_the_result_and_is_not_known_is_refused() {
+    let dir = Dir::new();
+    let mut file = Tiny::new("llama").file();
+    let offset = file.data.len().next_multiple_of(32);
+    file.data.resize(offset + 4 * 80, 0);
+    let bias = tensor("blk.0.ffn_up.bias", &[80], TensorType::F32, offset as u64);
+    file.tensors.push(bias);
+    let error = open(&dir, &file).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unsupported { found, .. } if found == "blk.0.ffn_up.bias"),
+        "{error}"
+    );
+    for (key, neutral) in [
+        ("llama.final_logit_softcapping", Some(0.0f32)),
+        ("llama.rope.scaling.yarn_beta_fast", Some(32.0)),
+        ("llama.attention.scale", None),
+    ] {
+        let mut file = Tiny::new("llama").file();
+        set(&mut file, key, 6, &7.0f32.to_le_bytes());
+        let error = open(&dir, &file).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        if let Some(neutral) = neutral {
+            set(&mut file, key, 6, &neutral.to_le_bytes());
+            assert!(open(&dir, &file).is_ok());
+        }
+    }
+}
+
+#[test]
 fn a_tensor_of_another_shape_is_named() {
     let dir = Dir::new();
     let whole = Tiny::new("gemma3").file();

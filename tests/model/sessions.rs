@@ -156,6 +156,19 @@ fn a_session_can_be_cancelled_from_another_thread_and_others_go_on() {
 }
 
 #[test]
+fn a_session_that_was_cancelled_says_so() {
+    let dir = Dir::new();
+    let mut session = model(&dir).session(SessionOptions::new()).unwrap();
+    session.feed(&[1]).unwrap();
+    session.cancel_handle().cancel();
+    assert_eq!(session.feed(&[2]), Err(Error::Cancelled));
+    let mut generation = session.generate(Sampling::new(), 5);
+    // The prompt's logits give one without a pass.
+    assert_eq!(generation.by_ref().count(), 1);
+    assert_eq!(generation.finish(), Some(Finish::Cancelled));
+}
+
+#[test]
 fn sessions_of_one_model_do_not_disturb_each_other() {
     let dir = Dir::new();
     let model = model(&dir);

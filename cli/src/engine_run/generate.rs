@@ -12,7 +12,7 @@ use ringfield::{
 
 use super::EngineContext;
 use crate::args::{ModelArgs, RunArgs};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::os;
 use crate::run::{Generated, Plan, p99};
@@ -103,7 +103,7 @@ pub(crate) fn generate(
         Err(ringfield::Error::Cancelled) => done.finish = "interrupted",
         fed => fed.engine("cannot run the prompt")?,
     }
-    done.prompt_tok_per_s = prompt.len() as f64 / started.elapsed().as_secs_f64();
+    done.prompt_tok_per_s = session.tokens().len() as f64 / started.elapsed().as_secs_f64();
     if done.finish.is_empty() {
         let sampling = Sampling::new()
             .temperature(args.temp)
@@ -167,6 +167,10 @@ fn answer(
         done.finish = match finish {
             Some(Finish::ContextFull) => "context",
             Some(Finish::Cancelled) => "interrupted",
+            Some(Finish::NothingToSay) => {
+                let what = "the model has nothing to say: no logit is a number";
+                return Err(Error::message(what));
+            }
             _ => "count",
         };
     }

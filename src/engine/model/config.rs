@@ -51,6 +51,8 @@ struct Constants {
     scaled_embedding: bool,
     /// Every so many layers, the last of them, one sees everything; the others see a window.
     global_every: Option<usize>,
+    /// Base of the rotation where the file says nothing.
+    rope_base: f64,
     /// Base of the rotation in layers that see a window.
     local_rope_base: Option<f64>,
 }
@@ -67,6 +69,7 @@ const ARCHITECTURES: [Constants; 4] = [
         gate: Gate::Silu,
         scaled_embedding: false,
         global_every: None,
+        rope_base: 10_000.0,
         local_rope_base: None,
     },
     Constants {
@@ -76,6 +79,7 @@ const ARCHITECTURES: [Constants; 4] = [
         gate: Gate::Silu,
         scaled_embedding: false,
         global_every: None,
+        rope_base: 10_000.0,
         local_rope_base: None,
     },
     Constants {
@@ -85,6 +89,7 @@ const ARCHITECTURES: [Constants; 4] = [
         gate: Gate::Silu,
         scaled_embedding: false,
         global_every: None,
+        rope_base: 10_000.0,
         local_rope_base: None,
     },
     Constants {
@@ -94,8 +99,21 @@ const ARCHITECTURES: [Constants; 4] = [
         gate: Gate::GeluTanh,
         scaled_embedding: true,
         global_every: Some(6),
+        rope_base: 1_000_000.0,
         local_rope_base: Some(10_000.0),
     },
+];
+
+/// Keys that would change the result if they were heeded, and the value with which they would not.
+const NEUTRAL: [(&str, Option<f64>); 8] = [
+    ("attention.scale", None),
+    ("attn_logit_softcapping", Some(0.0)),
+    ("final_logit_softcapping", Some(0.0)),
+    ("rope.scaling.yarn_beta_fast", Some(32.0)),
+    ("rope.scaling.yarn_beta_slow", Some(1.0)),
+    ("rope.scaling.yarn_ext_factor", Some(1.0)),
+    ("rope.scaling.yarn_attn_factor", Some(1.0)),
+    ("rope.scaling.yarn_log_multiplier", Some(0.0)),
 ];
 
 /// How positions beyond those of the training are squeezed.
@@ -208,9 +226,13 @@ impl Config {
             Some(x) => Err(keys.malformed(format!("{name}.{key} is {x}, not positive"))),
             None => Ok(otherwise),
         };
-        let rope_base = positive("rope.freq_base", float("rope.freq_base")?, 10_000.0)?;
+        let rope_base = positive("rope.freq_base", float("rope.freq_base")?, known.rope_base)?;
         let epsilon_key = "attention.layer_norm_rms_epsilon";
-        let epsilon = positive(epsilon_key, float(epsilon_key)?, 1e-5)? as f32;
+        let Some(epsilon) = float(epsilon_key)? else {
+            return Err(keys.malformed(format!("{name}.{epsilon_key} is missing")));
+        };
+        let epsilon = positive(epsilon_key, Some(epsilon), epsilon)? as f32;
+        keys.refuse_what_would_change_the_result(known.name)?;
         let layers = required("block_count", LAYERS_MAX)?;
         // The largest Gemma 3 alone scales by the width of a head as if all of the model's width were heads
         // (`query_pre_attn_scalar` in its configuration: 5376 / 32).
@@ -305,28 +327,51 @@ impl Keys<'_> {
         self.value(&format!("{name}.{key}"), Value::as_f64)
     }
 
+    /// Keys that there is no code for, where their value is not the one that changes nothing.
+    fn refuse_what_would_change_the_result(&self, name: &str) -> Result<()> {
+        for (key, neutral) in NEUTRAL {
+            match self.float(name, key)? {
+                Some(x) if Some(x) != neutral => {
+                    let supported = neutral.map_or("none".into(), |x| x.to_string());
+                    return Err(self.unsupported(key, &x.to_string(), &supported));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn scaling(&self, name: &str) -> Result<Scaling> {
         let kind = self.text(&format!("{name}.rope.scaling.type"))?;
-        let factor = self.float(name, "rope.scaling.factor")?.unwrap_or(1.0);
-        if !(factor.is_finite() && factor > 0.0) {
-            return Err(self.malformed(format!("{name}.rope.scaling.factor is {factor}")));
+        let factor = match self.float(name, "rope.scaling.factor")? {
+            Some(factor) => Some(factor),
+            // As older files call it.
+            None => self.float(name, "rope.scale_linear")?,
+        };
+        let attention_factor = self.float(name, "rope.scaling.attn_factor")?;
+        for x in [factor, attention_factor].into_iter().flatten() {
+            if !(x.is_finite() && x > 0.0) {
+                return Err(self.malformed(format!("a factor of {name}.rope.scaling is {x}")));
+            }
         }
-        match kind.as_deref() {
-            None | Some("none") => Ok(Scaling::None),
-            Some("linear") => Ok(Scaling::Linear(factor)),
-            Some("yarn") => {
+        match (kind.as_deref(), factor) {
+            (None, None) | (Some("none"), _) => Ok(Scaling::None),
+            (None | Some("linear"), factor) => Ok(Scaling::Linear(factor.unwrap_or(1.0))),
+            (Some("yarn"), factor) => {
                 let trained = "rope.scaling.original_context_length";
                 let trained = match self.number(name, trained)? {
                     Some(n) => n,
                     None => self.number(name, "context_length")?.unwrap_or(1),
                 };
                 Ok(Scaling::Yarn {
-                    factor,
+                    factor: factor.unwrap_or(1.0),
                     trained_context: trained.clamp(1, CONTEXT_MAX) as f64,
-                    attention_factor: self.float(name, "rope.scaling.attn_factor")?.unwrap_or(1.0),
+                    attention_factor: attention_factor.unwrap_or(1.0),
                 })
             }
-            Some(kind) => Err(self.unsupported("rope.scaling.type", kind, "none, linear, yarn")),
+            (Some(kind), _) => {
+                Err(self.unsupported("rope.scaling.type", kind, "none, linear, yarn"))
+            }
         }
     }
 }

@@ -42,13 +42,13 @@ pub use sampler::Sampling;
 pub use session::{Cancel, Finish, Generation, Session};
 pub use stats::ModelStats;
 
-/// Frames for what is read beside the weights: rows of the embedding, the metadata.
-const FRAMES_BESIDE: u64 = 4;
+/// Frames for what is read beside the weights: the metadata, and at least a row of the embedding.
+const FRAMES_BESIDE_MIN: u64 = 4;
 
 /// A dense decoder of the Llama, Qwen 2 and 3 or Gemma 3 family in a GGUF file. A cheap handle: clones share everything.
 ///
-/// Every weight is read through the engine's pool. As much of the model as fits, from its beginning, stays there, pinned;
-/// the rest is read once for every token, ahead of the arithmetic. The tokens are the same, bit for bit, for every budget,
+/// Every weight is read through the engine's pool. As much of the model as fits stays there, pinned; the rest is read once
+/// for every token, ahead of the arithmetic. The tokens are the same, bit for bit, for every budget,
 /// page size, number of threads, size of a prompt's batches and backend.
 ///
 /// # Examples
@@ -119,16 +119,18 @@ impl Model {
         let mut weights = Weights::read(&gguf, path, &config)?;
         let vocabulary = weights.embedding.rows;
         let matrices = std::mem::take(&mut weights.matrices);
-        let frames = engine.frames();
+        let frames = options.frames(engine);
+        let beside = (weights.embedding.row_bytes as u64).div_ceil(engine.page_size()) + 1;
+        let beside = beside.max(FRAMES_BESIDE_MIN);
         let room = Room {
             page_bytes: engine.page_size(),
-            frames: options.frames(engine).saturating_sub(FRAMES_BESIDE),
+            frames: frames.saturating_sub(beside),
             ahead_bytes: options.ahead_bytes,
             threads: options.threads as u64,
         };
         let segments = Segments::cut(&matrices, &weights.groups(), room).map_err(|need| {
             Error::PoolTooSmall {
-                need: need + FRAMES_BESIDE,
+                need: need + beside,
                 have: frames,
             }
         })?;

@@ -82,6 +82,7 @@ impl Crew<Multiplier> {
             task.x.clear();
             fill(&mut task.x)?;
             state.next.store(task.segments.start, Relaxed);
+            *lock(&state.failed) = None;
             lock(&state.out).resize(rows * columns, 0.0);
         }
         self.run(Multiplier::work)?;
@@ -150,6 +151,7 @@ impl Multiplier {
                 .matvec_columns(matrix.format, bytes, &task.x, task.columns, sums, decoded)
         };
         row.clear();
+        row.reserve_exact(matrix.row_bytes);
         for mut page in view.chunks() {
             if !row.is_empty() {
                 let missing = (matrix.row_bytes - row.len()).min(page.len());

@@ -47,7 +47,7 @@ impl ModelOptions {
     }
 
     /// Tokens of a prompt that go through the model together, so that a weight is read once for all of them. Default 64.
-    /// Costs memory: some tens of KiB a token.
+    /// Costs memory for each: four bytes for every element of the widest layer, twice over.
     #[must_use]
     pub fn batch(mut self, tokens: usize) -> ModelOptions {
         self.batch = tokens.clamp(1, 4096);

@@ -41,7 +41,7 @@ impl Model {
             return Err(Error::Forked);
         }
         let never = AtomicBool::new(false);
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now().checked_add(limit);
         let mut rates = Vec::new();
         for from in 0..PASSES {
             let forward = self.inner.forward.lock();
@@ -53,7 +53,7 @@ impl Model {
             };
             let stop = Stop {
                 cancel: &never,
-                deadline: Some(deadline),
+                deadline,
             };
             let used = |forward: &super::Forward| {
                 let mut stats = ModelStats::default();

@@ -72,7 +72,11 @@ impl Sampling {
     /// arXiv 1909.05858). Default 1: none.
     #[must_use]
     pub fn repeat_penalty(mut self, penalty: f32, last: usize) -> Sampling {
-        self.repeat_penalty = penalty;
+        self.repeat_penalty = if penalty > 0.0 && penalty.is_finite() {
+            penalty
+        } else {
+            1.0
+        };
         self.repeat_last = last;
         self
     }
@@ -129,7 +133,10 @@ impl Sampler {
             self.left.truncate(sampling.top_k);
         }
         self.left.sort_unstable_by(likelier);
-        let &(most, _) = self.left.first()?;
+        let &(most, likeliest) = self.left.first()?;
+        if most.is_infinite() {
+            return Some(likeliest);
+        }
         let weight = |logit: f32| f64::from(logit - most).exp();
         if sampling.top_p < 1.0 {
             let total: f64 = self.left.iter().map(|&(logit, _)| weight(logit)).sum();

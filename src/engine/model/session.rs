@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 
 /// A text in progress: its tokens, and their keys and values. Sessions of one model take turns, a pass each.
-#[derive(Debug)]
 pub struct Session {
     model: Model,
     kv: KvCache,
@@ -20,6 +19,15 @@ pub struct Session {
     /// The last token that was generated, which has not been run yet.
     pending: Option<u32>,
     cancel: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("tokens", &self.tokens.len())
+            .field("context", &self.context())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Ends what a session is doing, from any thread.

@@ -184,9 +184,9 @@ impl Stream {
             ahead.pages += segment.pages;
             // One that comes later waits until it is asked for again.
             let other = slot.holds.map_or(0, |other| self.segment(other).pages);
+            slot.clear();
             ahead.pages -= other;
             drop(ahead);
-            slot.clear();
             self.send(&mut slot, n)?;
         }
         let started = Instant::now();

@@ -4,8 +4,13 @@ use super::config::{Architecture, Config};
 use crate::engine::formats::gguf::{Gguf, Tensor};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, RowFormat};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
+
+/// Tokens of a vocabulary at most.
+const VOCABULARY_MAX: usize = 1 << 24;
 
 /// A matrix that stays in its file.
 #[derive(Debug, Clone)]
@@ -70,8 +75,13 @@ impl Weights {
             model,
             path,
             matrices: Vec::new(),
+            read: RefCell::default(),
         };
         let embedding = reader.matrix("token_embd.weight", None, config.width)?;
+        if embedding.rows > VOCABULARY_MAX {
+            let what = format!("a vocabulary of {} tokens", embedding.rows);
+            return Err(reader.malformed(what));
+        }
         let layers = (0..config.layers)
             .map(|layer| reader.layer(config, layer))
             .collect::<Result<_>>()?;
@@ -81,12 +91,15 @@ impl Weights {
             None => embedding.clone(),
         };
         reader.matrices.push(head);
+        let output_norm = reader.vector("output_norm.weight", config.width)?;
+        let rope_factors = reader.optional("rope_freqs.weight", config.rope_len / 2)?;
+        reader.nothing_is_left_out()?;
         Ok(Weights {
             head: from..from + 1,
             embedding,
             layers,
-            output_norm: reader.vector("output_norm.weight", config.width)?,
-            rope_factors: reader.optional("rope_freqs.weight", config.rope_len / 2)?,
+            output_norm,
+            rope_factors,
             matrices: reader.matrices,
         })
     }
@@ -133,6 +146,8 @@ struct Reader<'m> {
     model: &'m Gguf,
     path: &'m Path,
     matrices: Vec<Matrix>,
+    /// Names of the tensors that are used.
+    read: RefCell<HashSet<String>>,
 }
 
 impl Reader<'_> {
@@ -145,7 +160,25 @@ impl Reader<'_> {
         }
     }
 
+    /// A tensor that nobody reads would have changed the result.
+    fn nothing_is_left_out(&self) -> Result<()> {
+        let read = self.read.borrow();
+        for tensor in self.model.tensors() {
+            let tensor = tensor?;
+            if !read.contains(tensor.name()) {
+                return Err(Error::Unsupported {
+                    path: self.path.to_path_buf(),
+                    key: "a tensor",
+                    found: tensor.name().to_owned(),
+                    supported: "those of the dense architecture that the file names".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn tensor(&self, name: &str) -> Result<(Tensor, RowFormat)> {
+        self.read.borrow_mut().insert(name.to_owned());
         let Some(tensor) = self.model.tensor(name)? else {
             return Err(self.malformed(format!("the tensor `{name}` is missing")));
         };
