@@ -1,6 +1,6 @@
 //! What a model's file says of its shape, and what each architecture's files leave out.
 
-use crate::engine::formats::gguf::{Gguf, Value};
+use crate::engine::formats::gguf::{self, Gguf, Value};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -286,12 +286,7 @@ struct Keys<'m> {
 
 impl Keys<'_> {
     fn malformed(&self, what: String) -> Error {
-        Error::Malformed {
-            path: self.path.to_path_buf(),
-            format: "GGUF",
-            at: 0,
-            what,
-        }
+        gguf::malformed(self.path, 0, what)
     }
 
     /// The value may be of any length, so only its beginning is told.

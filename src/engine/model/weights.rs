@@ -1,7 +1,7 @@
 //! A model's tensors: which there must be, of what shape, and in which order a token needs them.
 
 use super::config::{Architecture, Config};
-use crate::engine::formats::gguf::{Gguf, Tensor};
+use crate::engine::formats::gguf::{self, Gguf, Tensor};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, RowFormat};
 use std::cell::RefCell;
@@ -152,12 +152,7 @@ struct Reader<'m> {
 
 impl Reader<'_> {
     fn malformed(&self, what: String) -> Error {
-        Error::Malformed {
-            path: self.path.to_path_buf(),
-            format: "GGUF",
-            at: 0,
-            what,
-        }
+        gguf::malformed(self.path, 0, what)
     }
 
     /// A tensor that nobody reads would have changed the result.

@@ -240,7 +240,8 @@ impl Shard {
     }
 }
 
-fn malformed(path: &Path, at: u64, what: impl Into<String>) -> Error {
+/// The error of what begins at byte `at` of a file.
+pub(crate) fn malformed(path: &Path, at: u64, what: impl Into<String>) -> Error {
     Error::Malformed {
         path: path.to_path_buf(),
         format: FORMAT,

@@ -1,11 +1,9 @@
 //! The keys of a model's metadata that tokenizers read, and the errors where they are not what they must be.
 
+use crate::engine::formats::gguf;
 use crate::engine::{Array, Gguf, Value, ValueType};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
-
-/// What errors call the format.
-const FORMAT: &str = "GGUF";
 
 /// A model's metadata.
 pub(super) struct Metadata<'m> {
@@ -26,12 +24,7 @@ impl<'m> Metadata<'m> {
 
     /// The error of a value of `key`, which lies at `at` where that is known.
     pub(super) fn malformed(&self, at: u64, key: &str, what: impl std::fmt::Display) -> Error {
-        Error::Malformed {
-            path: self.path.clone(),
-            format: FORMAT,
-            at,
-            what: format!("{key} {what}"),
-        }
+        gguf::malformed(&self.path, at, format!("{key} {what}"))
     }
 
     fn wrong_type(&self, key: &str, wanted: &str) -> Error {
