@@ -7,7 +7,16 @@
 //! RINGFIELD_FLOAT_STEP=1 cargo test --release --test kernels over_all_floats -- --nocapture
 //! ```
 //!
-//! The tests print the largest error that each instruction set made.
+//! That is six minutes of processor time. The tests print the largest error that each instruction set made; over all
+//! floats, those are
+//!
+//! | | AVX-512, AVX2 | SSE4.1, scalar |
+//! |---|---|---|
+//! | exp, units in the last place | 1.010 | 0.990 |
+//! | SiLU, of x | 1.19e-7 | 1.19e-7 |
+//! | GELU-tanh, of x | 1.26e-7 | 1.26e-7 |
+//! | GELU-erf, of x | 3.43e-7 | 4.07e-7 |
+//! | ReLU | 0 | 0 |
 
 use crate::functions::OF_ONE_ELEMENT;
 use crate::products::every_isa;

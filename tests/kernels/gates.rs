@@ -84,7 +84,7 @@ fn a_gate_is_the_activation_times_the_other_bit_for_bit_and_within_its_error() {
                     let [x, up] = [x, up].map(f64::from);
                     let product = exact(x) * up;
                     // Of the activation, and of the product's rounding.
-                    let bound = 5e-7 * x.abs().max(1.0) * up.abs()
+                    let bound = (5e-7 * x.abs() + 2f64.powi(-149)) * up.abs()
                         + 2f64.powi(-24) * product.abs()
                         + 2f64.powi(-149);
                     if got.is_infinite() {
