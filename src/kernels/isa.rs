@@ -1,6 +1,7 @@
 //! Which instruction set computes.
 
-use super::arch::Proof;
+use super::arch::{IntegerProof, Proof};
+use super::eight_bit::IntegerAlgorithm;
 use super::simd::Algorithm;
 
 /// An instruction set that kernels are written for.
@@ -65,6 +66,7 @@ impl std::fmt::Display for Isa {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernels {
     proof: Proof,
+    integers: IntegerProof,
 }
 
 impl Default for Kernels {
@@ -77,14 +79,19 @@ impl Kernels {
     /// The widest instruction set of this processor.
     pub fn new() -> Kernels {
         let widest = Isa::ALL.into_iter().find_map(Proof::of);
+        Kernels::of(widest.unwrap_or(Proof::NONE_NEEDED))
+    }
+
+    fn of(proof: Proof) -> Kernels {
         Kernels {
-            proof: widest.unwrap_or(Proof::NONE_NEEDED),
+            proof,
+            integers: IntegerProof::beside(proof.isa()),
         }
     }
 
     /// The kernels of `isa`; `None` where this processor lacks it.
     pub fn with(isa: Isa) -> Option<Kernels> {
-        Proof::of(isa).map(|proof| Kernels { proof })
+        Proof::of(isa).map(Kernels::of)
     }
 
     /// The instruction set that computes.
@@ -96,5 +103,11 @@ impl Kernels {
     #[inline]
     pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
         self.proof.run(algorithm)
+    }
+
+    /// Runs an algorithm on the integers that belong to it.
+    #[inline]
+    pub(super) fn run_integers<A: IntegerAlgorithm>(self, algorithm: A) -> A::Output {
+        self.integers.run(algorithm)
     }
 }

@@ -47,6 +47,7 @@ mod axpy;
 mod columns;
 mod dequantize;
 mod dot;
+mod eight_bit;
 mod elementwise;
 mod exp;
 mod formats;
@@ -60,6 +61,7 @@ mod simd;
 mod softmax;
 mod weighted_sum;
 
+pub use eight_bit::Activations;
 pub use isa::{Isa, Kernels};
 pub use row_format::RowFormat;
 pub use shape::ShapeError;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod all_floats;
+mod eight_bit;
 mod empty;
 mod formats;
 mod functions;

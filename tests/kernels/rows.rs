@@ -18,7 +18,7 @@ fn halves(format: RowFormat) -> &'static [usize] {
 }
 
 /// Rows of `len` elements: any bits, but finite.
-fn rows(random: &mut Random, format: RowFormat, count: usize, len: usize) -> Vec<u8> {
+pub(crate) fn rows(random: &mut Random, format: RowFormat, count: usize, len: usize) -> Vec<u8> {
     let blocks = count * len / format.block_elements();
     let mut packed: Vec<u8> = (0..blocks * format.block_bytes())
         .map(|_| random.next() as u8)

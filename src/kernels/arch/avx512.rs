@@ -1,14 +1,23 @@
 //! AVX-512: a vector is one register.
 
+use super::avx512_integers::Avx512Vnni;
 use super::proof::proof;
 use super::registers::{arrays, registers};
 use super::x86_bytes::x86_bytes;
-use crate::kernels::simd::{Algorithm, Simd};
+use crate::kernels::simd::Simd;
 use std::arch::x86_64::*;
 
 proof! {
     /// The proof that the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
     Avx512, is_x86_feature_detected: "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx2" "fma" "f16c"
+}
+
+impl Avx512 {
+    /// Whoever has VNNI has this.
+    #[inline(always)]
+    pub(super) fn of_vnni(_: Avx512Vnni) -> Avx512 {
+        Avx512(())
+    }
 }
 
 impl Simd for Avx512 {

@@ -6,6 +6,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_integers;
 mod half;
 // Big-endian AArch64 numbers the lanes of a load otherwise.
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -13,6 +15,7 @@ mod neon;
 mod proof;
 mod registers;
 mod scalar;
+mod scalar_integers;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(target_arch = "x86_64")]
@@ -22,4 +25,4 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_bytes;
 
-pub(super) use proof::Proof;
+pub(super) use proof::{IntegerProof, Proof};

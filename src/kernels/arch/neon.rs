@@ -3,7 +3,7 @@
 use super::half::half;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
-use crate::kernels::simd::{Algorithm, Simd};
+use crate::kernels::simd::Simd;
 use std::arch::aarch64::*;
 
 proof! {

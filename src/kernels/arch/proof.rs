@@ -6,13 +6,19 @@ use super::scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::simd128;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, sse41};
+use super::{avx2, avx512, avx512_integers, sse41};
+use crate::kernels::eight_bit::IntegerAlgorithm;
 use crate::kernels::isa::Isa;
 use crate::kernels::simd::Algorithm;
 
 /// Declares the proof of one instruction set. The features that are looked for are those that are enabled.
 macro_rules! proof {
     ($(#[$doc:meta])* $name:ident, $detected:ident: $($feature:tt)*) => {
+        $crate::kernels::arch::proof::proof!(
+            $(#[$doc])* $name runs $crate::kernels::simd::Algorithm, $detected: $($feature)*
+        );
+    };
+    ($(#[$doc:meta])* $name:ident runs $Algorithm:path, $detected:ident: $($feature:tt)*) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(in crate::kernels) struct $name(());
@@ -25,10 +31,10 @@ macro_rules! proof {
             }
 
             #[inline]
-            pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
+            pub(super) fn run<A: $Algorithm>(self, algorithm: A) -> A::Output {
                 #[target_feature($(enable = $feature),*)]
-                fn with_features<A: Algorithm>(simd: $name, algorithm: A) -> A::Output {
-                    algorithm.run(simd)
+                fn with_features<A: $Algorithm>(proof: $name, algorithm: A) -> A::Output {
+                    algorithm.run(proof)
                 }
                 // SAFETY: `self` exists, so `new` has found every one of these features.
                 unsafe { with_features(self, algorithm) }
@@ -108,6 +114,37 @@ impl Proof {
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Proof::Simd128(simd128) => algorithm.run(simd128),
             Proof::Scalar(scalar) => algorithm.run(scalar),
+        }
+    }
+}
+
+/// The proof of what computes with integers: of the instruction set, if there is code for it, or of any other that gives
+/// the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) enum IntegerProof {
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(avx512_integers::Avx512Vnni),
+    Scalar(scalar::Scalar),
+}
+
+impl IntegerProof {
+    /// What is best beside `isa`, which this processor has.
+    pub(in crate::kernels) fn beside(isa: Isa) -> IntegerProof {
+        let found = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512_integers::Avx512Vnni::new().map(IntegerProof::Avx512Vnni),
+            _ => None,
+        };
+        found.unwrap_or(IntegerProof::Scalar(scalar::Scalar))
+    }
+
+    /// Runs an algorithm with these features.
+    #[inline]
+    pub(in crate::kernels) fn run<A: IntegerAlgorithm>(self, algorithm: A) -> A::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::Avx512Vnni(vnni) => vnni.run(algorithm),
+            IntegerProof::Scalar(scalar) => algorithm.run(scalar),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::half::half;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use super::x86_bytes::x86_bytes;
-use crate::kernels::simd::{Algorithm, Simd};
+use crate::kernels::simd::Simd;
 use std::arch::x86_64::*;
 
 proof! {

@@ -32,6 +32,22 @@ pub(in crate::kernels) struct Q5_K;
 #[allow(non_camel_case_types)]
 pub(in crate::kernels) struct Q6_K;
 
+/// The eight scales of Q4_K and Q5_K, then the eight offsets, a byte each.
+#[inline(always)]
+pub(in crate::kernels) fn six_bit_pairs(block: &[u8]) -> u128 {
+    const SIX: u32 = 0x3f3f_3f3f;
+    const FOUR: u32 = 0x0f0f_0f0f;
+    const TWO: u32 = 0x3030_3030;
+    // Four bytes with the first four scales, four with the first four offsets, four with the low bits of the
+    // others, whose two high bits are above the first ones.
+    let a = u32::from_le_bytes(*field(block, 4));
+    let b = u32::from_le_bytes(*field(block, 8));
+    let c = u32::from_le_bytes(*field(block, 12));
+    let scales = u64::from(a & SIX) | u64::from((c & FOUR) | (a >> 2 & TWO)) << 32;
+    let offsets = u64::from(b & SIX) | u64::from((c >> 4 & FOUR) | (b >> 2 & TWO)) << 32;
+    u128::from(scales) | u128::from(offsets) << 64
+}
+
 /// `d * scale` and `dmin * offset` of each part.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::kernels) struct Parts {
@@ -43,17 +59,7 @@ impl Parts {
     /// Those of Q4_K and Q5_K; the offsets are in lanes 8 and up.
     #[inline(always)]
     fn of_32<S: Simd>(simd: S, block: &[u8]) -> Parts {
-        const SIX: u32 = 0x3f3f_3f3f;
-        const FOUR: u32 = 0x0f0f_0f0f;
-        const TWO: u32 = 0x3030_3030;
-        // Four bytes with the first four scales, four with the first four offsets, four with the low bits of the
-        // others, whose two high bits are above the first ones.
-        let a = u32::from_le_bytes(*field(block, 4));
-        let b = u32::from_le_bytes(*field(block, 8));
-        let c = u32::from_le_bytes(*field(block, 12));
-        let scales = u64::from(a & SIX) | u64::from((c & FOUR) | (a >> 2 & TWO)) << 32;
-        let offsets = u64::from(b & SIX) | u64::from((c >> 4 & FOUR) | (b >> 2 & TWO)) << 32;
-        let all = u128::from(scales) | u128::from(offsets) << 64;
+        let all = six_bit_pairs(block);
         let all = simd.load_bytes(&all.to_le_bytes());
         let all = simd.unsigned(all);
         Parts {
@@ -243,7 +249,7 @@ impl Q3_K {
     /// The sixteen scales: low nibbles of the first eight, which are high nibbles of the others; then, from four bytes,
     /// two high bits of each four.
     #[inline(always)]
-    fn six_bits<S: Simd>(simd: S, block: &[u8]) -> S::B {
+    pub(in crate::kernels) fn six_bits<S: Simd>(simd: S, block: &[u8]) -> S::B {
         const FOUR: u64 = 0x0f0f_0f0f_0f0f_0f0f;
         const TWO: u32 = 0x0303_0303;
         let low = u64::from_le_bytes(*field(block, 96));

@@ -7,9 +7,9 @@ mod levels;
 mod non_linear;
 
 pub(super) use floats::{Bf16, F16, F32, Floats};
-pub(super) use k_quants::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
+pub(super) use k_quants::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, six_bit_pairs};
 pub(super) use legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-pub(super) use non_linear::{IQ4_NL, IQ4_XS, MXFP4};
+pub(super) use non_linear::{E2M1, IQ4_NL, IQ4_XS, MXFP4, NON_LINEAR, half_of_power};
 
 use super::simd::Simd;
 use std::hint::black_box;
@@ -104,7 +104,7 @@ pub(super) fn memory<T>(written: &T) -> &T {
 
 /// `N` bytes of a block. `at` is a place in its layout, so the check is done when this is compiled.
 #[inline(always)]
-fn field<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
+pub(super) fn field<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     let (fields, _) = block[at..].as_chunks();
     &fields[0]
 }

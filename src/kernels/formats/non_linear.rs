@@ -19,37 +19,40 @@ pub(in crate::kernels) struct IQ4_XS;
 pub(in crate::kernels) struct MXFP4;
 
 /// `kvalues_iq4nl` of ggml-common.h.
-const NON_LINEAR: Levels = Levels::new([
+pub(in crate::kernels) const NON_LINEAR: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-]);
+];
 
 /// E2M1, doubled. Minus zero is zero, as ggml has it.
-const E2M1: Levels = Levels::new([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]);
+pub(in crate::kernels) const E2M1: [i8; 16] =
+    [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+const NON_LINEAR_LEVELS: Levels = Levels::new(NON_LINEAR);
+const E2M1_LEVELS: Levels = Levels::new(E2M1);
+
+/// Half of 2^(exponent - 127), for the levels of E2M1 are doubled; the two least are denormal.
+#[inline(always)]
+pub(in crate::kernels) fn half_of_power(exponent: u8) -> f32 {
+    f32::from_bits(match exponent {
+        0 | 1 => 0x20_0000 << exponent,
+        _ => (u32::from(exponent) - 1) << 23,
+    })
+}
 
 one_part!(IQ4_NL, 18 bytes, |simd, block| {
     let scale = Times(half(simd, block, 0));
-    nibbles(simd, field(block, 2), &NON_LINEAR, scale, scale)
+    nibbles(simd, field(block, 2), &NON_LINEAR_LEVELS, scale, scale)
 });
 
 one_part!(MXFP4, 17 bytes, |simd, block| {
-    // Half of 2^(e - 127), for the levels are doubled; the two least are denormal.
-    let exponent = u32::from(block[0]);
-    let bits = match exponent {
-        0 | 1 => 0x20_0000 << exponent,
-        _ => (exponent - 1) << 23,
-    };
-    let scale = Times(simd.splat(f32::from_bits(bits)));
-    nibbles(simd, field(block, 1), &E2M1, scale, scale)
+    let scale = Times(simd.splat(half_of_power(block[0])));
+    nibbles(simd, field(block, 1), &E2M1_LEVELS, scale, scale)
 });
 
-impl Format for IQ4_XS {
-    type Unit = u8;
-    type Block = [u8; 136];
-    type Scales = [f32; 16];
-    const ELEMENTS: usize = 256;
-
+impl IQ4_XS {
+    /// The eight scales, and eight bytes of anything.
     #[inline(always)]
-    fn scales<S: Simd>(simd: S, block: &[u8; 136]) -> [f32; 16] {
+    pub(in crate::kernels) fn six_bits<S: Simd>(simd: S, block: &[u8]) -> S::B {
         // Eight pairs of bits and eight nibbles, each moved to a byte of its own.
         let mut high = u64::from(u16::from_le_bytes(*field(block, 2)));
         high = (high | high << 24) & 0x0000_00ff_0000_00ff;
@@ -60,7 +63,19 @@ impl Format for IQ4_XS {
         low = (low | low << 8) & 0x00ff_00ff_00ff_00ff;
         low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
         let scales = u128::from(low | high << 4).to_le_bytes();
-        let scales = simd.sub_bytes(simd.load_bytes(&scales), simd.splat_byte(32));
+        simd.sub_bytes(simd.load_bytes(&scales), simd.splat_byte(32))
+    }
+}
+
+impl Format for IQ4_XS {
+    type Unit = u8;
+    type Block = [u8; 136];
+    type Scales = [f32; 16];
+    const ELEMENTS: usize = 256;
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, block: &[u8; 136]) -> [f32; 16] {
+        let scales = IQ4_XS::six_bits(simd, block);
         each_lane(simd, simd.mul(half(simd, block, 0), simd.signed(scales)))
     }
 
@@ -69,7 +84,10 @@ impl Format for IQ4_XS {
         let (quants, _) = block[8..].as_chunks::<16>();
         for (part, (quants, &scale)) in quants.iter().zip(scales).enumerate() {
             let scale = Times(simd.splat(scale));
-            to.take(part, nibbles(simd, quants, &NON_LINEAR, scale, scale));
+            to.take(
+                part,
+                nibbles(simd, quants, &NON_LINEAR_LEVELS, scale, scale),
+            );
         }
     }
 }

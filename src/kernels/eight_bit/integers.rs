@@ -1,0 +1,84 @@
+//! What an instruction set must be able to do with integers. As [`Simd`], and every rule of it holds here too.
+
+use crate::kernels::simd::Simd;
+
+/// Vectors of 64 bytes, beside the floats of a [`Simd`].
+pub(in crate::kernels) trait Integers: Copy {
+    type Floats: Simd;
+    /// 64 bytes, or 32 words of 16 bits: four quarters of sixteen bytes.
+    type Q: Copy;
+
+    /// What [`Integers::dot_signed`] adds to each weight.
+    const BIAS: i32;
+
+    fn floats(self) -> Self::Floats;
+
+    fn load(self, from: &[u8; 64]) -> Self::Q;
+    fn load_signed(self, from: &[i8; 64]) -> Self::Q;
+    fn quarters(self, from: [&[u8; 16]; 4]) -> Self::Q;
+    /// The same bytes in both halves.
+    fn twice(self, from: &[u8; 32]) -> Self::Q;
+    fn splat(self, x: u8) -> Self::Q;
+    fn and(self, a: Self::Q, b: Self::Q) -> Self::Q;
+    fn or(self, a: Self::Q, b: Self::Q) -> Self::Q;
+    /// The low nibbles, and the high ones.
+    fn nibbles(self, x: Self::Q) -> [Self::Q; 2];
+    /// Each word of the first half moved down by `A` bits and of the second by `B`; a negative number moves up. Bits of a
+    /// byte's neighbour come over.
+    fn shift_words<const A: i32, const B: i32>(self, x: Self::Q) -> Self::Q;
+    /// `table[index]` of each byte of `index`, which is below 16.
+    fn look_up(self, table: &[i8; 16], index: Self::Q) -> Self::Q;
+    /// `x`, and `byte` more where the bit of `bits` is set.
+    fn add_where(self, x: Self::Q, bits: u64, byte: u8) -> Self::Q;
+
+    /// To each lane the products of its four bytes of `weights`, 0 to 127, with those of `x`, -127 to 127.
+    fn dot(self, to: IntegersOf<Self>, weights: Self::Q, x: Self::Q) -> IntegersOf<Self>;
+    /// To each lane the products of its four bytes of `weights`, -128 to 127, each with [`Integers::BIAS`] added, with
+    /// those of `x`, -127 to 127.
+    fn dot_signed(self, to: IntegersOf<Self>, weights: Self::Q, x: Self::Q) -> IntegersOf<Self>;
+    /// As [`Integers::dot`], each pair of products times its word of `scales`.
+    fn dot_scaled(
+        self,
+        to: IntegersOf<Self>,
+        weights: Self::Q,
+        x: Self::Q,
+        scales: Self::Q,
+    ) -> IntegersOf<Self>;
+    /// `weights`, -127 to 127, without their signs, and `x` with the product of both.
+    fn move_signs(self, weights: Self::Q, x: Self::Q) -> [Self::Q; 2];
+    /// Words: in quarter `k` the signed byte of `scales` that the words of `index` name there.
+    fn spread(self, scales: BytesOf<Self>, index: &[u16; 32]) -> Self::Q;
+    /// The products of sixteen signed bytes and sixteen words, added up in some lanes.
+    fn dot_words(self, bytes: BytesOf<Self>, words: &[i16; 16]) -> IntegersOf<Self>;
+
+    /// In lane `4 * g + k` the four lanes of quarter `k` of `parts[g]`.
+    fn sum_lanes(self, parts: [IntegersOf<Self>; 4]) -> IntegersOf<Self>;
+    /// In lane `4 * g + k` lane `k` of all quarters of `parts[g]`.
+    fn sum_quarters(self, parts: [IntegersOf<Self>; 4]) -> IntegersOf<Self>;
+    fn zero(self) -> IntegersOf<Self>;
+    fn load_integers(self, from: &[i32; 16]) -> IntegersOf<Self>;
+    fn to_floats(self, x: IntegersOf<Self>) -> FloatsOf<Self>;
+
+    /// The half-precision number at `at` of each block.
+    #[inline(always)]
+    fn halves<const N: usize>(self, blocks: &[[u8; N]; 16], at: usize) -> FloatsOf<Self> {
+        let mut halves = [0; 32];
+        let (to, _) = halves.as_chunks_mut::<2>();
+        for (to, block) in to.iter_mut().zip(blocks) {
+            *to = [block[at], block[at + 1]];
+        }
+        self.floats().load_f16(&halves)
+    }
+}
+
+pub(in crate::kernels) type FloatsOf<N> = <<N as Integers>::Floats as Simd>::F;
+pub(in crate::kernels) type IntegersOf<N> = <<N as Integers>::Floats as Simd>::I;
+pub(in crate::kernels) type BytesOf<N> = <<N as Integers>::Floats as Simd>::B;
+
+/// An algorithm on integers; `arch` runs it.
+pub(in crate::kernels) trait IntegerAlgorithm {
+    type Output;
+
+    /// Must be `#[inline(always)]`, and so must all that it calls.
+    fn run<N: Integers>(self, n: N) -> Self::Output;
+}

@@ -1,0 +1,211 @@
+//! Matrix times columns of eight-bit activations.
+//!
+//! The blocks of consecutive rows are one stream, multiplied sixteen at a time wherever a row ends: rows are often no
+//! multiple of sixteen blocks. What comes out is one `p` for each block, of which each row is then the sum.
+
+use super::activations::{Activations, CHUNK, order};
+use super::formats::{Packed, with_packed};
+use super::integers::{FloatsOf, IntegerAlgorithm, Integers};
+use crate::kernels::isa::Kernels;
+use crate::kernels::matvec::check_weights;
+use crate::kernels::row_format::RowFormat;
+use crate::kernels::shape::{ShapeError, check};
+use crate::kernels::simd::Simd;
+use std::marker::PhantomData;
+
+/// Blocks whose `p` are kept before they are added up.
+const STRIP: usize = 512;
+/// Columns that a block is multiplied with once it is taken apart.
+const COLUMNS: usize = 4;
+
+struct Matvec<'s, T> {
+    weights: &'s [u8],
+    /// Blocks of a row.
+    blocks: usize,
+    x: &'s Activations,
+    out: &'s mut [f32],
+    format: PhantomData<T>,
+}
+
+/// The blocks from number `from` on, sixteen of them; blocks of nothing where there are no more.
+#[inline(always)]
+fn chunk<'w, T: Packed>(
+    weights: &'w [T::Block],
+    from: usize,
+    filled: &'w mut [T::Block; CHUNK],
+) -> &'w [T::Block; CHUNK] {
+    let (chunks, rest) = weights[from..].as_chunks();
+    if let [chunk, ..] = chunks {
+        return chunk;
+    }
+    filled[..rest.len()].copy_from_slice(rest);
+    filled
+}
+
+/// The first `count` lanes, and zeros.
+#[inline(always)]
+fn first<S: Simd>(simd: S, count: usize, x: S::F) -> S::F {
+    const LANES: [f32; 16] = [
+        0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
+    ];
+    let kept = simd.greater(simd.splat(count as f32), simd.load(&LANES));
+    simd.select(kept, x, simd.splat(0.0))
+}
+
+impl<T: Packed> Matvec<'_, T> {
+    /// `C` columns from `column` on, of the rows from `row` on, of which there are as many as `weights` has: less than
+    /// `STRIP` blocks in all.
+    #[inline(always)]
+    fn strip<N: Integers, const C: usize>(
+        &mut self,
+        n: N,
+        weights: &[T::Block],
+        row: usize,
+        column: usize,
+    ) {
+        let simd = n.floats();
+        // Sixteen more than there are, because the last lanes of a row are read with those behind them.
+        let mut products = [[0.0; STRIP + 2 * CHUNK]; C];
+        let mut filled = [T::NOTHING; CHUNK];
+        for from in (0..weights.len()).step_by(CHUNK) {
+            let chunk = chunk::<T>(weights, from, &mut filled);
+            let at = from % self.blocks;
+            let p = T::products::<N, C>(n, chunk, self.x, column, at);
+            for (products, p) in products.iter_mut().zip(p) {
+                let (to, _) = products[from..].as_chunks_mut();
+                simd.store(p, &mut to[0]);
+            }
+        }
+        let (columns, rest) = (self.x.columns(), self.blocks % CHUNK);
+        for (number, from) in (0..weights.len()).step_by(self.blocks).enumerate() {
+            let out = &mut self.out[(row + number) * columns + column..][..C];
+            for (out, products) in out.iter_mut().zip(&products) {
+                let row = &products[from..from + self.blocks + CHUNK];
+                let (chunks, _) = row.as_chunks::<CHUNK>();
+                let mut sum = simd.splat(0.0);
+                for chunk in &chunks[..self.blocks / CHUNK] {
+                    sum = simd.add(sum, simd.load(chunk));
+                }
+                if rest > 0 {
+                    let last = simd.load(&chunks[self.blocks / CHUNK]);
+                    sum = simd.add(sum, first(simd, rest, last));
+                }
+                *out = simd.sum(sum);
+            }
+        }
+    }
+
+    /// `C` columns from `column` on, of a row by itself: one that is longer than a strip.
+    #[inline(always)]
+    fn long_row<N: Integers, const C: usize>(
+        &mut self,
+        n: N,
+        weights: &[T::Block],
+        row: usize,
+        column: usize,
+    ) {
+        let simd = n.floats();
+        let mut sums: [FloatsOf<N>; C] = [simd.splat(0.0); C];
+        let mut filled = [T::NOTHING; CHUNK];
+        for from in (0..weights.len()).step_by(CHUNK) {
+            let chunk = chunk::<T>(weights, from, &mut filled);
+            let p = T::products::<N, C>(n, chunk, self.x, column, from);
+            let left = weights.len() - from;
+            for (sum, p) in sums.iter_mut().zip(p) {
+                let p = if left < CHUNK {
+                    first(simd, left, p)
+                } else {
+                    p
+                };
+                *sum = simd.add(*sum, p);
+            }
+        }
+        let columns = self.x.columns();
+        let out = &mut self.out[row * columns + column..][..C];
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = simd.sum(sum);
+        }
+    }
+
+    #[inline(always)]
+    fn columns<N: Integers, const C: usize>(
+        &mut self,
+        n: N,
+        weights: &[T::Block],
+        row: usize,
+        column: usize,
+    ) {
+        if self.blocks > STRIP {
+            self.long_row::<N, C>(n, weights, row, column);
+        } else {
+            self.strip::<N, C>(n, weights, row, column);
+        }
+    }
+}
+
+impl<T: Packed> IntegerAlgorithm for Matvec<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<N: Integers>(mut self, n: N) {
+        let (weights, _) = T::split(self.weights);
+        // As many rows as give whole chunks, where so many are less than a strip.
+        let most = (STRIP / self.blocks).max(1);
+        let whole = CHUNK >> self.blocks.trailing_zeros().min(4);
+        let rows = if most < whole {
+            most
+        } else {
+            most - most % whole
+        };
+        for (strip, weights) in weights.chunks(rows * self.blocks).enumerate() {
+            let (row, mut column) = (strip * rows, 0);
+            while self.x.columns() - column >= COLUMNS {
+                self.columns::<N, COLUMNS>(n, weights, row, column);
+                column += COLUMNS;
+            }
+            while column < self.x.columns() {
+                self.columns::<N, 1>(n, weights, row, column);
+                column += 1;
+            }
+        }
+    }
+}
+
+impl Kernels {
+    /// Multiplies a matrix by columns of eight-bit activations: `out[r * columns + c]` is the product of row `r` and
+    /// column `c`, the same whatever other columns there are.
+    ///
+    /// `weights` are rows of as many elements as the columns have, as many as `out` has room for.
+    ///
+    /// # Errors
+    /// Slices of other lengths; columns that were not quantized for `format`, or a format of floats, which is multiplied
+    /// with [`Kernels::matvec`].
+    pub fn matvec_quantized(
+        self,
+        format: RowFormat,
+        weights: &[u8],
+        x: &Activations,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        const KERNEL: &str = "matvec_quantized";
+        let columns = x.columns();
+        let rows = out.len().checked_div(columns).unwrap_or(0);
+        check(KERNEL, "out", out.len(), rows * columns)?;
+        check_weights(KERNEL, format, weights.len(), rows, x.len())?;
+        let need = x.len() / format.block_elements();
+        let blocks = order(format).map_or(0, |order| x.blocks(order));
+        check(KERNEL, "blocks quantized for the format", blocks, need)?;
+        if blocks == 0 {
+            out.fill(0.0);
+            return Ok(());
+        }
+        with_packed!(format, T => self.run_integers(Matvec::<T> {
+            weights,
+            blocks,
+            x,
+            out,
+            format: PhantomData,
+        }));
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Products of packed rows with eight-bit activations, against the same sums in 64-bit arithmetic.
+
+use crate::products::every_isa;
+use crate::random::Random;
+use crate::rows::rows;
+use ringfield::kernels::{Activations, Kernels, RowFormat};
+
+fn packed_formats() -> impl Iterator<Item = RowFormat> {
+    RowFormat::ALL
+        .into_iter()
+        .filter(|format| format.block_elements() > 1)
+}
+
+fn lengths(format: RowFormat) -> Vec<usize> {
+    let blocks = [1, 2, 3, 4, 5, 8, 15, 16, 17, 18, 20, 31, 33, 48, 63, 64];
+    let mut lengths: Vec<usize> = blocks.map(|n| n * format.block_elements()).to_vec();
+    if format.block_elements() == 32 {
+        // Longer than what is kept of a strip.
+        lengths.push(32 * 517);
+    }
+    lengths
+}
+
+fn half(x: f32) -> f64 {
+    f64::from(half::f16::from_f32(x))
+}
+
+/// What a vector is worth once it is quantized beside `format`, element by element; and for each block of 32, `s`.
+///
+/// ggml's `quantize_row_q8_0`, `quantize_row_q8_1` and `quantize_row_q8_K`.
+fn quantized(format: RowFormat, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
+    let mut elements = Vec::new();
+    let mut sums = Vec::new();
+    for block in x.chunks(format.block_elements()) {
+        let largest = block.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let signed = block.iter().copied().find(|x| x.abs() == largest);
+        let (inverse, scale) = match block.len() {
+            32 => (127.0 / largest, half(largest / 127.0)),
+            _ => {
+                let inverse = -127.0 / signed.unwrap();
+                (inverse, f64::from(1.0 / inverse))
+            }
+        };
+        let inverse = if largest == 0.0 { 0.0 } else { inverse };
+        let scale = if largest == 0.0 { 0.0 } else { scale };
+        let quants: Vec<f32> = block
+            .iter()
+            .map(|x| (x * inverse).round_ties_even())
+            .collect();
+        sums.push(half(largest / 127.0 * quants.iter().sum::<f32>()));
+        elements.extend(quants.iter().map(|&q| f64::from(q) * scale));
+    }
+    (elements, sums)
+}
+
+/// The product, and the sum of its parts' magnitudes.
+fn expected(format: RowFormat, row: &[u8], x: &[f32]) -> (f64, f64) {
+    let mut weights = vec![0.0; x.len()];
+    let plain = Kernels::with(ringfield::kernels::Isa::Scalar).unwrap();
+    plain.dequantize(format, row, &mut weights).unwrap();
+    let (x, sums) = quantized(format, x);
+    let offset_at = matches!(format, RowFormat::Q4_1 | RowFormat::Q5_1);
+    let (mut sum, mut magnitude) = (0.0, 0.0);
+    for (number, block) in row.chunks(format.block_bytes()).enumerate() {
+        let elements = number * format.block_elements()..(number + 1) * format.block_elements();
+        let offset = match offset_at {
+            true => f64::from(half::f16::from_le_bytes([block[2], block[3]])),
+            false => 0.0,
+        };
+        for (weight, x) in weights[elements.clone()].iter().zip(&x[elements]) {
+            sum += (f64::from(*weight) - offset) * x;
+            magnitude += (f64::from(*weight) * x).abs() + (offset * x).abs();
+        }
+        sum += offset * sums[number];
+    }
+    (sum, magnitude)
+}
+
+#[test]
+fn a_product_is_that_of_the_same_integers_in_64_bits() {
+    let mut random = Random::new(77);
+    for format in packed_formats() {
+        for len in lengths(format) {
+            let count = 5;
+            let packed = rows(&mut random, format, count, len);
+            let row_bytes = format.row_bytes(len).unwrap();
+            let x = random.floats(len);
+            let expected: Vec<(f64, f64)> = packed
+                .chunks(row_bytes)
+                .map(|row| expected(format, row, &x))
+                .collect();
+            for kernels in every_isa() {
+                let mut activations = Activations::new();
+                kernels
+                    .quantize(&x, 1, &[format], &mut activations)
+                    .unwrap();
+                let mut out = vec![f32::NAN; count];
+                kernels
+                    .matvec_quantized(format, &packed, &activations, &mut out)
+                    .unwrap();
+                for (&got, &(want, magnitude)) in out.iter().zip(&expected) {
+                    let error = (f64::from(got) - want).abs();
+                    assert!(
+                        error <= 4e-7 * magnitude,
+                        "{format} {len} {}: {got}, not {want}",
+                        kernels.isa()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_does_not_depend_on_the_call_the_batch_or_other_formats() {
+    let mut random = Random::new(78);
+    let (count, columns) = (37, 7);
+    for format in packed_formats() {
+        for len in lengths(format) {
+            let packed = rows(&mut random, format, count, len);
+            let row_bytes = format.row_bytes(len).unwrap();
+            let x = random.floats(columns * len);
+            let all: Vec<RowFormat> = packed_formats()
+                .filter(|other| len.is_multiple_of(other.block_elements()))
+                .collect();
+            let mut bits = Vec::new();
+            for kernels in every_isa() {
+                // What was in it before does not matter.
+                let mut activations = Activations::new();
+                kernels
+                    .quantize(&x[..len], 1, &all, &mut activations)
+                    .unwrap();
+                kernels
+                    .quantize(&x, columns, &all, &mut activations)
+                    .unwrap();
+                assert_eq!((activations.len(), activations.columns()), (len, columns));
+                let mut out = vec![f32::NAN; count * columns];
+                kernels
+                    .matvec_quantized(format, &packed, &activations, &mut out)
+                    .unwrap();
+                for (c, x) in x.chunks(len).enumerate() {
+                    let mut activations = Activations::new();
+                    kernels.quantize(x, 1, &[format], &mut activations).unwrap();
+                    for from in [0, 1, 2, 5, 30, 36] {
+                        let mut part = vec![f32::NAN; (count - from).min(9)];
+                        let bytes = from * row_bytes..(from + part.len()) * row_bytes;
+                        kernels
+                            .matvec_quantized(format, &packed[bytes], &activations, &mut part)
+                            .unwrap();
+                        for (r, part) in part.iter().enumerate() {
+                            let whole = out[(from + r) * columns + c];
+                            assert!(
+                                part.to_bits() == whole.to_bits(),
+                                "{format} {len} {}: row {from} + {r}, column {c}: {part}, {whole}",
+                                kernels.isa()
+                            );
+                        }
+                    }
+                }
+                let out: Vec<u32> = out.iter().map(|x| x.to_bits()).collect();
+                bits.push((kernels.isa(), out));
+            }
+            for (isa, out) in &bits {
+                for (other, same) in &bits {
+                    if isa.fuses() == other.fuses() {
+                        assert!(out == same, "{format} {len}: {isa} and {other} differ");
+                    }
+                }
+            }
+        }
+    }
+}
