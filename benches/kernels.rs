@@ -2,8 +2,8 @@
 //!
 //! One thread, 32-bit floats, matrices that fit the second-level cache, the third-level one, and none; over 4 KiB pages
 //! and over huge ones, each for itself. Their product is held against the better of two loops that only read the same
-//! pages, plain and with prefetches. Each round measures all of them, one after the other, and a ratio is of one round.
-//! The plain loop runs twice in each: how far its ratio to itself is from 100 % is noise, and so is as much of the others.
+//! pages, plain and with prefetches. Each round measures all of them, another one first each time, and a ratio is of one
+//! round. The plain loop runs twice in each: how far its ratio to itself is from 100 % is noise, in the others too.
 
 #![allow(clippy::expect_used)]
 
@@ -20,7 +20,7 @@ const COLUMNS: usize = 1024;
 /// (name, bytes of the matrix)
 const SIZES: [(&str, usize); 3] = [("L2", 512 << 10), ("L3", 8 << 20), ("DRAM", 128 << 20)];
 
-/// What is measured in each round, in this order.
+/// What is measured in each round.
 const LOOPS: [&str; 4] = ["read", "read, prefetched", "matvec", "read, again"];
 const READ: usize = 0;
 const PREFETCHED: usize = 1;
@@ -42,18 +42,23 @@ fn main() {
         let rounds = rounds() * (SAMPLE * 4 / bytes).clamp(1, 11);
         // For each kind of pages: what each of `LOOPS` reads, round by round.
         let mut results: [[Vec<f64>; LOOPS.len()]; 2] = Default::default();
-        for _ in 0..rounds {
+        for round in 0..rounds {
             for (results, memory) in results.iter_mut().zip(&matrices) {
                 let weights = memory.bytes();
-                results[READ].push(gb_per_second(bytes, || read::<false>(weights)));
-                results[PREFETCHED].push(gb_per_second(bytes, || read::<true>(weights)));
-                results[MATVEC].push(gb_per_second(bytes, || {
-                    kernels
-                        .matvec(RowFormat::F32, weights, x, &mut out)
-                        .expect("a matrix");
-                    u64::from(out[0].to_bits())
-                }));
-                results[AGAIN].push(gb_per_second(bytes, || read::<false>(weights)));
+                // Another one first each time: it finds the caches full of the other matrix.
+                for step in 0..LOOPS.len() {
+                    let which = (round + step) % LOOPS.len();
+                    results[which].push(match which {
+                        PREFETCHED => gb_per_second(bytes, || read::<true>(weights)),
+                        MATVEC => gb_per_second(bytes, || {
+                            kernels
+                                .matvec(RowFormat::F32, weights, x, &mut out)
+                                .expect("a matrix");
+                            u64::from(out[0].to_bits())
+                        }),
+                        _ => gb_per_second(bytes, || read::<false>(weights)),
+                    });
+                }
             }
         }
         println!("{name}, {} KiB", bytes >> 10);
