@@ -113,7 +113,8 @@ impl Kernels {
     /// column `c`, bit for bit.
     ///
     /// `x` are `columns` vectors of `len` elements, one after the other; `weights` as many rows of `len` elements as
-    /// `out` has room for; `scratch` at least [`Kernels::scratch_len`] of anything.
+    /// `out` has room for; `scratch` at least [`Kernels::scratch_len`] of anything. Where `columns` is 0, nothing says how
+    /// many rows there are, or how long: `weights` are any whole blocks.
     ///
     /// # Errors
     /// Slices of other lengths, or rows that are no whole blocks.
@@ -130,7 +131,9 @@ impl Kernels {
         const KERNEL: &str = "matvec_columns";
         if columns == 0 {
             check(KERNEL, "x", x.len(), 0)?;
-            return check(KERNEL, "out", out.len(), 0);
+            check(KERNEL, "out", out.len(), 0)?;
+            let whole = weights.len().next_multiple_of(format.block_bytes());
+            return check(KERNEL, "weights", weights.len(), whole);
         }
         let len = x.len() / columns;
         check(KERNEL, "x", x.len(), len * columns)?;

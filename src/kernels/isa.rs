@@ -1,6 +1,6 @@
 //! Which instruction set computes.
 
-use super::arch;
+use super::arch::Proof;
 use super::simd::Algorithm;
 
 /// An instruction set that kernels are written for.
@@ -13,7 +13,7 @@ pub enum Isa {
     Avx2,
     /// x86-64 with SSE4.1 (and SSSE3).
     Sse41,
-    /// AArch64.
+    /// AArch64, little-endian.
     Neon,
     /// WebAssembly with 128-bit SIMD.
     Simd128,
@@ -34,7 +34,7 @@ impl Isa {
 
     /// True where this processor has every feature of it.
     pub fn is_available(self) -> bool {
-        arch::is_available(self)
+        Proof::of(self).is_some()
     }
 
     /// Its name, in lower case.
@@ -64,8 +64,7 @@ impl std::fmt::Display for Isa {
 /// The kernels of one instruction set. A copy is as good as the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernels {
-    /// This processor has it: the constructors have looked.
-    isa: Isa,
+    proof: Proof,
 }
 
 impl Default for Kernels {
@@ -77,25 +76,25 @@ impl Default for Kernels {
 impl Kernels {
     /// The widest instruction set of this processor.
     pub fn new() -> Kernels {
-        let widest = Isa::ALL.into_iter().find(|isa| isa.is_available());
+        let widest = Isa::ALL.into_iter().find_map(Proof::of);
         Kernels {
-            isa: widest.unwrap_or(Isa::Scalar),
+            proof: widest.unwrap_or(Proof::NONE_NEEDED),
         }
     }
 
     /// The kernels of `isa`; `None` where this processor lacks it.
     pub fn with(isa: Isa) -> Option<Kernels> {
-        isa.is_available().then_some(Kernels { isa })
+        Proof::of(isa).map(|proof| Kernels { proof })
     }
 
     /// The instruction set that computes.
     pub fn isa(self) -> Isa {
-        self.isa
+        self.proof.isa()
     }
 
     /// Runs an algorithm on it.
     #[inline]
     pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
-        arch::run(self.isa, algorithm)
+        self.proof.run(algorithm)
     }
 }

@@ -34,6 +34,12 @@
 //!
 //! The sums inside of norms and softmax go the same way. Functions of one element, such as [`Kernels::silu`], depend on
 //! that element alone.
+//!
+//! # The floating-point environment
+//!
+//! All of this holds where a thread's control word is as it starts: round to nearest, denormals kept, no traps (MXCSR
+//! `0x1f80` on x86-64, FPCR 0 on AArch64), which Rust presupposes too. Nobody looks: where foreign code of the host has
+//! set flush-to-zero or another rounding on a thread, that thread's results differ in bits.
 
 mod activation;
 pub(crate) mod arch;

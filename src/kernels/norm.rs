@@ -52,8 +52,10 @@ struct Rms {
 impl Function<2> for Rms {
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, _: S::F, [x, weight]: [S::F; 2]) -> S::F {
-        let x = simd.mul(x, simd.splat(self.factor));
-        simd.mul(simd.mul(x, simd.splat(self.inverse)), weight)
+        // Not by the factor first: small elements would lose bits. And nothing overflows before it, for no element is
+        // larger than the root of the sum of squares.
+        let x = simd.mul(x, simd.splat(self.inverse));
+        simd.mul(simd.mul(x, simd.splat(self.factor)), weight)
     }
 }
 
@@ -145,7 +147,9 @@ impl Algorithm for LayerNorm<'_> {
 impl Kernels {
     /// Writes `x[i] * weight[i] / sqrt(mean(x^2) + epsilon)` to `out`. Zhang and Sennrich 2019, arXiv 1910.07467.
     ///
-    /// Squares that overflow are no matter. `epsilon` is above 0 where all of `x` may be 0.
+    /// Squares that overflow are no matter. Those that underflow are lost: elements below 2^-63 count with fewer bits in
+    /// the mean, below 2^-75 not at all, which an `epsilon` of 1e-30 or more hides. Where no square counts and `epsilon`
+    /// is 0, it is a division by 0: zeros become NaN, other elements infinities.
     ///
     /// # Errors
     /// Slices of different lengths.
@@ -170,7 +174,8 @@ impl Kernels {
     /// Writes `(x[i] - mean(x)) * weight[i] / sqrt(variance(x) + epsilon) + bias[i]` to `out`; the variance is that of
     /// all of them (divided by the length). Ba, Kiros and Hinton 2016, arXiv 1607.06450.
     ///
-    /// Sums and squares that overflow are no matter. `epsilon` is above 0 where all of `x` may be equal.
+    /// Sums and squares that overflow are no matter. Squares of differences that underflow are lost, as in
+    /// [`Kernels::rms_norm`]: where all of `x` are equal and `epsilon` is 0, all become NaN.
     ///
     /// # Errors
     /// Slices of different lengths.

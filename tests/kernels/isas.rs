@@ -29,7 +29,15 @@ fn the_widest_instruction_set_is_chosen_and_another_can_be_forced() {
     // Where the target says which one there is.
     let simd128 = cfg!(all(target_arch = "wasm32", target_feature = "simd128"));
     assert_eq!(all.contains(&Isa::Simd128), simd128);
-    assert_eq!(all.contains(&Isa::Neon), cfg!(target_arch = "aarch64"));
+    let neon = cfg!(all(target_arch = "aarch64", target_endian = "little"));
+    assert_eq!(all.contains(&Isa::Neon), neon);
+    for &isa in &Isa::ALL {
+        assert_eq!(isa.is_available(), all.contains(&isa));
+        assert_eq!(
+            Kernels::with(isa).map(Kernels::isa),
+            all.contains(&isa).then_some(isa)
+        );
+    }
     let names: Vec<&str> = all.iter().map(|isa| isa.name()).collect();
     println!("instruction sets: {}", names.join(" "));
 }

@@ -92,6 +92,55 @@ fn squares_that_overflow_are_no_matter() {
 }
 
 #[test]
+fn small_elements_keep_their_bits_beside_squares_that_overflow() {
+    let mut random = Random::new(34);
+    for kernels in every_isa() {
+        for len in [3, 100] {
+            let mut x = random.floats(len);
+            for (at, x) in x.iter_mut().enumerate() {
+                // Large ones, and small ones whose quotients are no denormals yet.
+                let exponent = if at % 3 == 0 {
+                    65
+                } else {
+                    -50 - at as i32 % 10
+                };
+                *x = (1.0 + x.abs()) * 2f32.powi(exponent).copysign(*x);
+            }
+            let weight = vec![2f32.powi(100); len];
+            assert_rms_norm(kernels, &x, &weight);
+        }
+    }
+}
+
+#[test]
+fn without_epsilon_squares_that_underflow_are_a_division_by_zero() {
+    for kernels in every_isa() {
+        let (ones, bias) = ([1.0; 40], [0.25; 40]);
+        let norm = |x: f32| {
+            let mut out = [7.0; 40];
+            kernels.rms_norm(&[x; 40], &ones, 0.0, &mut out).unwrap();
+            assert!(out.iter().all(|y| y.to_bits() == out[0].to_bits()));
+            out[0]
+        };
+        assert!(norm(0.0).is_nan());
+        assert_eq!(norm(1e-30), f32::INFINITY);
+        assert_eq!(norm(-1e-30), f32::NEG_INFINITY);
+        // Squares of a few bits, and of all of them.
+        assert!((norm(1e-21) - 1.0).abs() < 0.1);
+        assert!((norm(1e-18) - 1.0).abs() < 1e-6);
+        let mut out = [7.0; 40];
+        kernels
+            .rms_norm(&[1e-30; 40], &ones, EPSILON, &mut out)
+            .unwrap();
+        assert!(out.iter().all(|x| (x / 1e-27 - 1.0).abs() < 1e-6));
+        kernels
+            .layer_norm(&ones, &ones, &bias, 0.0, &mut out)
+            .unwrap();
+        assert!(out.iter().all(|x| x.is_nan()));
+    }
+}
+
+#[test]
 fn zeros_stay_zeros_and_what_is_no_number_spreads() {
     for kernels in every_isa() {
         let (ones, bias) = ([1.0; 40], [0.25; 40]);

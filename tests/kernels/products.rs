@@ -43,6 +43,45 @@ fn denormal_numbers_count() {
     }
 }
 
+/// Two slices whose products are of 30 powers of two from `2^least` on, though the factors may be of any.
+fn factors(random: &mut Random, len: usize, least: i32) -> [Vec<f32>; 2] {
+    let mut factors = [vec![0.0; len], vec![0.0; len]];
+    for i in 0..len {
+        let product = least + (random.next() % 30) as i32;
+        // Both within the floats, denormals included.
+        let (low, high) = ((product - 126).max(-149), (product + 149).min(126));
+        let a = low + (random.next() % (high - low + 1) as u64) as i32;
+        for (factor, exponent) in factors.iter_mut().zip([a, product - a]) {
+            let mantissa = f64::from(1.0 + random.float().abs());
+            let sign = f64::from(random.float()).signum();
+            factor[i] = (sign * mantissa * 2f64.powi(exponent)) as f32;
+        }
+    }
+    factors
+}
+
+#[test]
+fn products_of_any_size_are_within_their_error_and_denormal_ones_count() {
+    let mut random = Random::new(5);
+    // From products that are all lost, over denormal ones, to sums that just fit.
+    for least in (-200..=80).step_by(7) {
+        for len in [1, 2, 17, 33, 100, 1000] {
+            let [a, b] = factors(&mut random, len, least);
+            let bytes: Vec<u8> = a.iter().flat_map(|a| a.to_le_bytes()).collect();
+            for kernels in every_isa() {
+                let what = format!("{} {len} 2^{least}", kernels.isa());
+                let got = kernels.dot(&a, &b).unwrap();
+                assert_close(got, &a, &b, &what);
+                let mut row = [0.0];
+                kernels
+                    .matvec(RowFormat::F32, &bytes, &b, &mut row)
+                    .unwrap();
+                assert_close(row[0], &a, &b, &what);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_bits_of_a_row_do_not_depend_on_the_call_the_batch_or_the_address() {
     let mut random = Random::new(2);

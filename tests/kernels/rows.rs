@@ -110,6 +110,44 @@ fn products_of_rows_are_within_the_error_of_their_elements_products() {
 }
 
 #[test]
+fn products_of_rows_of_any_scale_are_within_their_error_and_denormal_ones_count() {
+    let mut random = Random::new(12);
+    for format in RowFormat::ALL {
+        let len = 256 * 3;
+        let mut packed = rows(&mut random, format, 2, len);
+        // Scales of every size that a half has, denormal ones among them.
+        for block in packed.chunks_exact_mut(format.block_bytes()) {
+            for &at in halves(format) {
+                let half = random.next() as u16 & 0xfbff;
+                block[at..at + 2].copy_from_slice(&half.to_le_bytes());
+            }
+            if format == RowFormat::MXFP4 {
+                block[0] = 90 + block[0] % 60;
+            }
+        }
+        for least in (-149..=60).step_by(11) {
+            let x: Vec<f32> = (0..len)
+                .map(|_| {
+                    let size = 2f64.powi(least + (random.next() % 30) as i32);
+                    (f64::from(random.float()) * size) as f32
+                })
+                .collect();
+            for kernels in every_isa() {
+                let what = format!("{format} {} 2^{least}", kernels.isa());
+                let mut elements = vec![0.0; 2 * len];
+                kernels.dequantize(format, &packed, &mut elements).unwrap();
+                assert!(elements.iter().all(|x| x.is_finite()), "{what}");
+                let mut out = [0.0; 2];
+                kernels.matvec(format, &packed, &x, &mut out).unwrap();
+                for (&sum, row) in out.iter().zip(elements.chunks_exact(len)) {
+                    assert_close(sum, row, &x, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_no_whole_row_is_an_error_and_nothing_is_written() {
     for format in RowFormat::ALL {
         let (elements, bytes) = (format.block_elements(), format.block_bytes());

@@ -1,34 +1,17 @@
 //! AVX2: a vector is two registers.
 
+use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use super::x86_bytes::x86_bytes;
 use crate::kernels::simd::{Algorithm, Simd};
 use std::arch::x86_64::*;
 
-/// The proof that the processor has AVX2, FMA and F16C.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2(());
+proof! {
+    /// The proof that the processor has AVX2, FMA and F16C.
+    Avx2, is_x86_feature_detected: "avx2" "fma" "f16c"
+}
 
 impl Avx2 {
-    /// `None` where a feature is missing. The standard library looks once and remembers.
-    #[inline]
-    pub(super) fn new() -> Option<Avx2> {
-        let all = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        all.then_some(Avx2(()))
-    }
-
-    #[inline]
-    pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn with_features<A: Algorithm>(simd: Avx2, algorithm: A) -> A::Output {
-            algorithm.run(simd)
-        }
-        // SAFETY: `self` exists, so `new` has found every one of these features.
-        unsafe { with_features(self, algorithm) }
-    }
-
     /// Eight 16-bit numbers for each register.
     #[inline(always)]
     fn load_16_bits(self, from: &[u8; 32]) -> [__m128i; 2] {

@@ -1,37 +1,14 @@
 //! AVX-512: a vector is one register.
 
+use super::proof::proof;
 use super::registers::{arrays, registers};
 use super::x86_bytes::x86_bytes;
 use crate::kernels::simd::{Algorithm, Simd};
 use std::arch::x86_64::*;
 
-/// The proof that the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(());
-
-impl Avx512 {
-    /// `None` where a feature is missing. The standard library looks once and remembers.
-    #[inline]
-    pub(super) fn new() -> Option<Avx512> {
-        let all = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        all.then_some(Avx512(()))
-    }
-
-    #[inline]
-    pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-        fn with_features<A: Algorithm>(simd: Avx512, algorithm: A) -> A::Output {
-            algorithm.run(simd)
-        }
-        // SAFETY: `self` exists, so `new` has found every one of these features.
-        unsafe { with_features(self, algorithm) }
-    }
+proof! {
+    /// The proof that the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
+    Avx512, is_x86_feature_detected: "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx2" "fma" "f16c"
 }
 
 impl Simd for Avx512 {

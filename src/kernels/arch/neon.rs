@@ -1,31 +1,17 @@
 //! NEON: a vector is four registers. Half precision is converted by integers, for the type is not stable yet.
 
 use super::half::half;
+use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use crate::kernels::simd::{Algorithm, Simd};
 use std::arch::aarch64::*;
 
-/// The proof that the processor has NEON.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Neon(());
+proof! {
+    /// The proof that the processor has NEON.
+    Neon, is_aarch64_feature_detected: "neon"
+}
 
 impl Neon {
-    /// `None` where it is missing. The standard library looks once and remembers.
-    #[inline]
-    pub(super) fn new() -> Option<Neon> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
-    }
-
-    #[inline]
-    pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
-        #[target_feature(enable = "neon")]
-        fn with_features<A: Algorithm>(simd: Neon, algorithm: A) -> A::Output {
-            algorithm.run(simd)
-        }
-        // SAFETY: `self` exists, so `new` has found the feature.
-        unsafe { with_features(self, algorithm) }
-    }
-
     /// Sixteen 16-bit numbers, as 32 bits.
     #[inline(always)]
     fn load_16_bits(self, from: &[u8; 32]) -> [int32x4_t; 4] {

@@ -5,8 +5,8 @@ use crate::kernels::simd::Simd;
 use std::array::from_fn;
 
 /// Any processor.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scalar;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) struct Scalar;
 
 /// Sixteen 16-bit numbers.
 #[inline(always)]

@@ -8,8 +8,8 @@ use crate::kernels::simd::Simd;
 use std::arch::wasm32::*;
 
 /// This module is compiled with SIMD128.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Simd128;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) struct Simd128;
 
 impl Simd128 {
     /// Sixteen 16-bit numbers, as 32 bits.

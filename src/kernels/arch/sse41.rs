@@ -1,33 +1,18 @@
 //! SSE4.1: a vector is four registers. It fuses nothing and knows no half precision.
 
 use super::half::half;
+use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use super::x86_bytes::x86_bytes;
 use crate::kernels::simd::{Algorithm, Simd};
 use std::arch::x86_64::*;
 
-/// The proof that the processor has SSE4.1 and SSSE3.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sse41(());
+proof! {
+    /// The proof that the processor has SSE4.1 and SSSE3.
+    Sse41, is_x86_feature_detected: "sse4.1" "ssse3"
+}
 
 impl Sse41 {
-    /// `None` where a feature is missing. The standard library looks once and remembers.
-    #[inline]
-    pub(super) fn new() -> Option<Sse41> {
-        let all = is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3");
-        all.then_some(Sse41(()))
-    }
-
-    #[inline]
-    pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
-        #[target_feature(enable = "sse4.1,ssse3")]
-        fn with_features<A: Algorithm>(simd: Sse41, algorithm: A) -> A::Output {
-            algorithm.run(simd)
-        }
-        // SAFETY: `self` exists, so `new` has found both of these features.
-        unsafe { with_features(self, algorithm) }
-    }
-
     /// Sixteen 16-bit numbers, as 32 bits.
     #[inline(always)]
     fn load_16_bits(self, from: &[u8; 32]) -> [__m128i; 4] {

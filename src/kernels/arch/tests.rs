@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::run;
 use crate::kernels::isa::{Isa, Kernels};
 use crate::kernels::simd::{Algorithm, Simd};
 
@@ -38,6 +37,10 @@ impl Random {
             _ => (bits as i32 >> 8) as f32 / 1e5,
         }
     }
+}
+
+fn every_isa() -> impl Iterator<Item = Kernels> {
+    Isa::ALL.into_iter().filter_map(Kernels::with)
 }
 
 struct Operations {
@@ -110,7 +113,6 @@ impl Algorithm for Operations {
 
 #[test]
 fn every_operation_is_that_of_plain_loops() {
-    let others = || Isa::ALL.into_iter().filter_map(Kernels::with);
     let mut random = Random(1);
     for _ in 0..500 {
         let floats = [(); 3].map(|()| [(); 16].map(|()| random.float()));
@@ -123,9 +125,10 @@ fn every_operation_is_that_of_plain_loops() {
             bytes,
             memory,
         };
-        let expected = run(Isa::Scalar, operations());
-        for isa in others().map(Kernels::isa) {
-            for (got, expected) in run(isa, operations()).iter().zip(&expected) {
+        let expected = Kernels::with(Isa::Scalar).unwrap().run(operations());
+        for kernels in every_isa() {
+            let isa = kernels.isa();
+            for (got, expected) in kernels.run(operations()).iter().zip(&expected) {
                 let is_nan = |bits: u32| f32::from_bits(bits).is_nan();
                 let both = got.1.into_iter().zip(expected.1);
                 let same = both.fold(true, |same, (a, b)| {
@@ -135,4 +138,79 @@ fn every_operation_is_that_of_plain_loops() {
             }
         }
     }
+}
+
+/// Lanes of 1 where `a > b`, else of 2; and `a * b + c`.
+struct GreaterAndMulAdd([[f32; 16]; 3]);
+
+impl Algorithm for GreaterAndMulAdd {
+    type Output = [[f32; 16]; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        let [a, b, c] = &self.0;
+        let [a, b, c] = [simd.load(a), simd.load(b), simd.load(c)];
+        let greater = simd.select(simd.greater(a, b), simd.splat(1.0), simd.splat(2.0));
+        let mut lanes = [[0.0; 16]; 2];
+        simd.store(greater, &mut lanes[0]);
+        simd.store(simd.mul_add(a, b, c), &mut lanes[1]);
+        lanes
+    }
+}
+
+#[test]
+fn nothing_is_greater_than_what_is_no_number_nor_the_other_way() {
+    for kernels in every_isa() {
+        for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)] {
+            for x in EDGES.into_iter().chain(EDGES.map(|x| -x)).chain([nan]) {
+                for lane in 0..16 {
+                    // In other lanes 3 > 2, so that what one of them says is not taken for another's.
+                    let (mut a, mut b) = ([3.0; 16], [2.0; 16]);
+                    (a[lane], b[lane]) = (nan, x);
+                    let mut expected = [1.0; 16];
+                    expected[lane] = 2.0;
+                    let isa = kernels.isa();
+                    let [greater, _] = kernels.run(GreaterAndMulAdd([a, b, [0.0; 16]]));
+                    assert_eq!(greater, expected, "{isa}: NaN > {x}");
+                    (a[lane], b[lane]) = (x, nan);
+                    let [greater, _] = kernels.run(GreaterAndMulAdd([a, b, [0.0; 16]]));
+                    assert_eq!(greater, expected, "{isa}: {x} > NaN");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_and_a_sum_are_rounded_as_the_instruction_set_says() {
+    let mut random = Random(2);
+    let mut differ = 0;
+    for round in 0..500 {
+        let mut floats = [(); 3].map(|()| [(); 16].map(|()| random.float()));
+        if round % 2 == 0 {
+            // The sum is what the product's rounding leaves.
+            let [a, b, c] = &mut floats;
+            for ((a, b), c) in a.iter().zip(b).zip(c) {
+                *c = -(*a * *b);
+            }
+        }
+        let [a, b, c] = floats;
+        for kernels in every_isa() {
+            let [_, got] = kernels.run(GreaterAndMulAdd(floats));
+            for l in 0..16 {
+                let (once, twice) = (a[l].mul_add(b[l], c[l]), a[l] * b[l] + c[l]);
+                let fuses = kernels.isa().fuses();
+                let expected = if fuses { once } else { twice };
+                let same =
+                    got[l].to_bits() == expected.to_bits() || got[l].is_nan() && expected.is_nan();
+                let isa = kernels.isa();
+                assert!(same, "{isa}: {} * {} + {} = {}", a[l], b[l], c[l], got[l]);
+                differ += usize::from(once != twice && !once.is_nan());
+            }
+        }
+    }
+    assert!(
+        differ > 1000,
+        "only {differ} sums tell one rounding from two"
+    );
 }

@@ -113,17 +113,38 @@ fn bits_of<S: Simd>(simd: S, bytes: &[u8; 16], up: i32, mask: u8) -> S::B {
     simd.and_bytes(bytes, simd.splat_byte(mask))
 }
 
-/// Decodes the eight parts one by one: how far bits are moved is then a constant.
-macro_rules! each_part {
-    ($part:path, $simd:ident, $block:ident, $scales:ident, $to:ident) => {
-        $part($simd, $block, 0, $scales, $to);
-        $part($simd, $block, 1, $scales, $to);
-        $part($simd, $block, 2, $scales, $to);
-        $part($simd, $block, 3, $scales, $to);
-        $part($simd, $block, 4, $scales, $to);
-        $part($simd, $block, 5, $scales, $to);
-        $part($simd, $block, 6, $scales, $to);
-        $part($simd, $block, 7, $scales, $to);
+/// A format of 256 elements, whose eight parts are decoded one by one: how far bits are moved is then a constant. Not a
+/// closure, though it looks like one: it becomes the body of `scales`.
+macro_rules! eight_parts {
+    ($name:ident, $bytes:literal bytes, $Scales:ty, |$simd:ident, $block:ident| $scales:expr) => {
+        impl Format for $name {
+            type Unit = u8;
+            type Block = [u8; $bytes];
+            type Scales = $Scales;
+            const ELEMENTS: usize = 256;
+
+            #[inline(always)]
+            fn scales<S: Simd>($simd: S, $block: &Self::Block) -> $Scales {
+                $scales
+            }
+
+            #[inline(always)]
+            fn decode<S: Simd>(
+                simd: S,
+                block: &Self::Block,
+                scales: &$Scales,
+                to: &mut impl Take<S>,
+            ) {
+                $name::part(simd, block, 0, scales, to);
+                $name::part(simd, block, 1, scales, to);
+                $name::part(simd, block, 2, scales, to);
+                $name::part(simd, block, 3, scales, to);
+                $name::part(simd, block, 4, scales, to);
+                $name::part(simd, block, 5, scales, to);
+                $name::part(simd, block, 6, scales, to);
+                $name::part(simd, block, 7, scales, to);
+            }
+        }
     };
 }
 
@@ -142,22 +163,7 @@ impl Q5_K {
     }
 }
 
-impl Format for Q5_K {
-    type Unit = u8;
-    type Block = [u8; 176];
-    type Scales = Parts;
-    const ELEMENTS: usize = 256;
-
-    #[inline(always)]
-    fn scales<S: Simd>(simd: S, block: &[u8; 176]) -> Parts {
-        Parts::of_32(simd, block)
-    }
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 176], scales: &Parts, to: &mut impl Take<S>) {
-        each_part!(Q5_K::part, simd, block, scales, to);
-    }
-}
+eight_parts!(Q5_K, 176 bytes, Parts, |simd, block| Parts::of_32(simd, block));
 
 impl Q6_K {
     #[inline(always)]
@@ -183,23 +189,10 @@ impl Q6_K {
     }
 }
 
-impl Format for Q6_K {
-    type Unit = u8;
-    type Block = [u8; 210];
-    type Scales = [f32; 16];
-    const ELEMENTS: usize = 256;
-
-    #[inline(always)]
-    fn scales<S: Simd>(simd: S, block: &[u8; 210]) -> [f32; 16] {
-        let scales = simd.signed(simd.load_bytes(field(block, 192)));
-        each_lane(simd, simd.mul(half(simd, block, 208), scales))
-    }
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 210], scales: &[f32; 16], to: &mut impl Take<S>) {
-        each_part!(Q6_K::part, simd, block, scales, to);
-    }
-}
+eight_parts!(Q6_K, 210 bytes, [f32; 16], |simd, block| {
+    let scales = simd.signed(simd.load_bytes(field(block, 192)));
+    each_lane(simd, simd.mul(half(simd, block, 208), scales))
+});
 
 impl Q2_K {
     #[inline(always)]
@@ -216,27 +209,14 @@ impl Q2_K {
     }
 }
 
-impl Format for Q2_K {
-    type Unit = u8;
-    type Block = [u8; 84];
-    type Scales = Parts;
-    const ELEMENTS: usize = 256;
-
-    #[inline(always)]
-    fn scales<S: Simd>(simd: S, block: &[u8; 84]) -> Parts {
-        let scales = simd.unsigned(nibbles_of(simd, field(block, 0), false));
-        let offsets = simd.unsigned(nibbles_of(simd, field(block, 0), true));
-        Parts {
-            scales: each_lane(simd, simd.mul(half(simd, block, 80), scales)),
-            offsets: each_lane(simd, simd.mul(half(simd, block, 82), offsets)),
-        }
+eight_parts!(Q2_K, 84 bytes, Parts, |simd, block| {
+    let scales = simd.unsigned(nibbles_of(simd, field(block, 0), false));
+    let offsets = simd.unsigned(nibbles_of(simd, field(block, 0), true));
+    Parts {
+        scales: each_lane(simd, simd.mul(half(simd, block, 80), scales)),
+        offsets: each_lane(simd, simd.mul(half(simd, block, 82), offsets)),
     }
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 84], scales: &Parts, to: &mut impl Take<S>) {
-        each_part!(Q2_K::part, simd, block, scales, to);
-    }
-}
+});
 
 impl Q3_K {
     #[inline(always)]
@@ -277,20 +257,7 @@ impl Q3_K {
     }
 }
 
-impl Format for Q3_K {
-    type Unit = u8;
-    type Block = [u8; 110];
-    type Scales = [f32; 16];
-    const ELEMENTS: usize = 256;
-
-    #[inline(always)]
-    fn scales<S: Simd>(simd: S, block: &[u8; 110]) -> [f32; 16] {
-        let scales = simd.signed(Q3_K::six_bits(simd, block));
-        each_lane(simd, simd.mul(half(simd, block, 108), scales))
-    }
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 110], scales: &[f32; 16], to: &mut impl Take<S>) {
-        each_part!(Q3_K::part, simd, block, scales, to);
-    }
-}
+eight_parts!(Q3_K, 110 bytes, [f32; 16], |simd, block| {
+    let scales = simd.signed(Q3_K::six_bits(simd, block));
+    each_lane(simd, simd.mul(half(simd, block, 108), scales))
+});

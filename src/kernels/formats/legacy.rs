@@ -4,7 +4,7 @@
 //! (`block_q4_0` and its neighbours in ggml-common.h).
 
 use super::levels::{Levels, PLAIN, Scale, Times, TimesPlus, nibbles};
-use super::{Format, STEP, Take, field, half};
+use super::{Format, STEP, Take, field, half, one_part};
 use crate::kernels::simd::Simd;
 
 /// Half `d`; nibbles: `d * (q - 8)`.
@@ -34,41 +34,6 @@ pub(in crate::kernels) struct Q8_0;
 
 const AROUND_ZERO: Levels = Levels::new([-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7]);
 
-impl Format for Q4_0 {
-    type Unit = u8;
-    type Block = [u8; 18];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
-
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 18]) {}
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 18], _scales: &(), to: &mut impl Take<S>) {
-        let scale = Times(half(simd, block, 0));
-        to.take(
-            0,
-            nibbles(simd, field(block, 2), &AROUND_ZERO, scale, scale),
-        );
-    }
-}
-
-impl Format for Q4_1 {
-    type Unit = u8;
-    type Block = [u8; 20];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
-
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 20]) {}
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 20], _scales: &(), to: &mut impl Take<S>) {
-        let scale = TimesPlus(half(simd, block, 0), half(simd, block, 2));
-        to.take(0, nibbles(simd, field(block, 4), &PLAIN, scale, scale));
-    }
-}
-
 /// Nibbles, with the bits `fifth` in those whose bit of `bits` is set.
 #[inline(always)]
 fn with_fifth_bits<S: Simd>(simd: S, nibbles: &[u8; 16], bits: u32, fifth: u8) -> [S::B; 2] {
@@ -82,59 +47,36 @@ fn with_fifth_bits<S: Simd>(simd: S, nibbles: &[u8; 16], bits: u32, fifth: u8) -
     ]
 }
 
-impl Format for Q5_0 {
-    type Unit = u8;
-    type Block = [u8; 22];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
+one_part!(Q4_0, 18 bytes, |simd, block| {
+    let scale = Times(half(simd, block, 0));
+    nibbles(simd, field(block, 2), &AROUND_ZERO, scale, scale)
+});
 
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 22]) {}
+one_part!(Q4_1, 20 bytes, |simd, block| {
+    let scale = TimesPlus(half(simd, block, 0), half(simd, block, 2));
+    nibbles(simd, field(block, 4), &PLAIN, scale, scale)
+});
 
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 22], _scales: &(), to: &mut impl Take<S>) {
-        let scale = Times(half(simd, block, 0));
-        let bits = u32::from_le_bytes(*field(block, 2));
-        // A nibble less 16 is the signed byte with these bits above it, which fall away where the fifth bit is set.
-        let [low, high] = with_fifth_bits(simd, field(block, 6), !bits, 0xf0);
-        let low = scale.element(simd, simd.signed(low));
-        to.take(0, [low, scale.element(simd, simd.signed(high))]);
-    }
-}
+one_part!(Q5_0, 22 bytes, |simd, block| {
+    let scale = Times(half(simd, block, 0));
+    let bits = u32::from_le_bytes(*field(block, 2));
+    // A nibble less 16 is the signed byte with these bits above it, which fall away where the fifth bit is set.
+    let [low, high] = with_fifth_bits(simd, field(block, 6), !bits, 0xf0);
+    let low = scale.element(simd, simd.signed(low));
+    [low, scale.element(simd, simd.signed(high))]
+});
 
-impl Format for Q5_1 {
-    type Unit = u8;
-    type Block = [u8; 24];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
+one_part!(Q5_1, 24 bytes, |simd, block| {
+    let scale = TimesPlus(half(simd, block, 0), half(simd, block, 2));
+    let bits = u32::from_le_bytes(*field(block, 4));
+    let [low, high] = with_fifth_bits(simd, field(block, 8), bits, 0x10);
+    let low = scale.element(simd, simd.unsigned(low));
+    [low, scale.element(simd, simd.unsigned(high))]
+});
 
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 24]) {}
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 24], _scales: &(), to: &mut impl Take<S>) {
-        let scale = TimesPlus(half(simd, block, 0), half(simd, block, 2));
-        let bits = u32::from_le_bytes(*field(block, 4));
-        let [low, high] = with_fifth_bits(simd, field(block, 8), bits, 0x10);
-        let low = scale.element(simd, simd.unsigned(low));
-        to.take(0, [low, scale.element(simd, simd.unsigned(high))]);
-    }
-}
-
-impl Format for Q8_0 {
-    type Unit = u8;
-    type Block = [u8; 34];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
-
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 34]) {}
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 34], _scales: &(), to: &mut impl Take<S>) {
-        let scale = Times(half(simd, block, 0));
-        let low = simd.signed(simd.load_bytes(field(block, 2)));
-        let high = simd.signed(simd.load_bytes(field(block, 18)));
-        to.take(0, [scale.element(simd, low), scale.element(simd, high)]);
-    }
-}
+one_part!(Q8_0, 34 bytes, |simd, block| {
+    let scale = Times(half(simd, block, 0));
+    let low = simd.signed(simd.load_bytes(field(block, 2)));
+    let high = simd.signed(simd.load_bytes(field(block, 18)));
+    [scale.element(simd, low), scale.element(simd, high)]
+});

@@ -70,6 +70,28 @@ impl<U: Copy + Default, const N: usize> Block<U> for [U; N] {
     }
 }
 
+/// A format of 32 elements: `$elements` of a block. It has no scales but those that decoding reads. Not a closure, though it
+/// looks like one: it becomes the body of `decode`.
+macro_rules! one_part {
+    ($name:ident, $bytes:literal bytes, |$simd:ident, $block:ident| $elements:expr) => {
+        impl Format for $name {
+            type Unit = u8;
+            type Block = [u8; $bytes];
+            type Scales = ();
+            const ELEMENTS: usize = STEP;
+
+            #[inline(always)]
+            fn scales<S: Simd>(_simd: S, _block: &Self::Block) {}
+
+            #[inline(always)]
+            fn decode<S: Simd>($simd: S, $block: &Self::Block, _: &(), to: &mut impl Take<S>) {
+                to.take(0, $elements);
+            }
+        }
+    };
+}
+use one_part;
+
 /// Keeps the compiler from knowing what it has just written. A number is splat as it is loaded from memory; but where
 /// it is known to be a lane of some vector, the compiler shuffles that vector, with several instructions for each.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The formats whose nibbles mean levels of a table. Nibbles lie as in Q4_0.
 
 use super::levels::{Levels, Times, each_lane, nibbles};
-use super::{Format, STEP, Take, field, half};
+use super::{Format, STEP, Take, field, half, one_part};
 use crate::kernels::simd::Simd;
 
 /// Half `d`; nibbles: `d * level`.
@@ -26,43 +26,21 @@ const NON_LINEAR: Levels = Levels::new([
 /// E2M1, doubled. Minus zero is zero, as ggml has it.
 const E2M1: Levels = Levels::new([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]);
 
-impl Format for IQ4_NL {
-    type Unit = u8;
-    type Block = [u8; 18];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
+one_part!(IQ4_NL, 18 bytes, |simd, block| {
+    let scale = Times(half(simd, block, 0));
+    nibbles(simd, field(block, 2), &NON_LINEAR, scale, scale)
+});
 
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 18]) {}
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 18], _scales: &(), to: &mut impl Take<S>) {
-        let scale = Times(half(simd, block, 0));
-        to.take(0, nibbles(simd, field(block, 2), &NON_LINEAR, scale, scale));
-    }
-}
-
-impl Format for MXFP4 {
-    type Unit = u8;
-    type Block = [u8; 17];
-    type Scales = ();
-    const ELEMENTS: usize = STEP;
-
-    #[inline(always)]
-    fn scales<S: Simd>(_simd: S, _block: &[u8; 17]) {}
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, block: &[u8; 17], _scales: &(), to: &mut impl Take<S>) {
-        // Half of 2^(e - 127), for the levels are doubled; the two least are denormal.
-        let exponent = u32::from(block[0]);
-        let bits = match exponent {
-            0 | 1 => 0x20_0000 << exponent,
-            _ => (exponent - 1) << 23,
-        };
-        let scale = Times(simd.splat(f32::from_bits(bits)));
-        to.take(0, nibbles(simd, field(block, 1), &E2M1, scale, scale));
-    }
-}
+one_part!(MXFP4, 17 bytes, |simd, block| {
+    // Half of 2^(e - 127), for the levels are doubled; the two least are denormal.
+    let exponent = u32::from(block[0]);
+    let bits = match exponent {
+        0 | 1 => 0x20_0000 << exponent,
+        _ => (exponent - 1) << 23,
+    };
+    let scale = Times(simd.splat(f32::from_bits(bits)));
+    nibbles(simd, field(block, 1), &E2M1, scale, scale)
+});
 
 impl Format for IQ4_XS {
     type Unit = u8;

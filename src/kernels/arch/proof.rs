@@ -1,0 +1,113 @@
+//! That this processor has the features of an instruction set: a value, made by looking at the processor once, then carried.
+
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use super::neon;
+use super::scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::simd128;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512, sse41};
+use crate::kernels::isa::Isa;
+use crate::kernels::simd::Algorithm;
+
+/// Declares the proof of one instruction set. The features that are looked for are those that are enabled.
+macro_rules! proof {
+    ($(#[$doc:meta])* $name:ident, $detected:ident: $($feature:tt)*) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(in crate::kernels) struct $name(());
+
+        impl $name {
+            /// `None` where a feature is missing.
+            pub(super) fn new() -> Option<$name> {
+                let all = $(std::arch::$detected!($feature))&&*;
+                all.then_some($name(()))
+            }
+
+            #[inline]
+            pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
+                #[target_feature($(enable = $feature),*)]
+                fn with_features<A: Algorithm>(simd: $name, algorithm: A) -> A::Output {
+                    algorithm.run(simd)
+                }
+                // SAFETY: `self` exists, so `new` has found every one of these features.
+                unsafe { with_features(self, algorithm) }
+            }
+        }
+    };
+}
+pub(super) use proof;
+
+/// The proof of any instruction set that this target can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) enum Proof {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Sse41(sse41::Sse41),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(neon::Neon),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(simd128::Simd128),
+    Scalar(scalar::Scalar),
+}
+
+impl Proof {
+    /// Any processor will do.
+    pub(in crate::kernels) const NONE_NEEDED: Proof = Proof::Scalar(scalar::Scalar);
+
+    /// `None` where this processor lacks a feature that the kernels of `isa` use.
+    pub(in crate::kernels) fn of(isa: Isa) -> Option<Proof> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::Avx512::new().map(Proof::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::Avx2::new().map(Proof::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Sse41 => sse41::Sse41::new().map(Proof::Sse41),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Isa::Neon => neon::Neon::new().map(Proof::Neon),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => Some(Proof::Simd128(simd128::Simd128)),
+            Isa::Scalar => Some(Proof::NONE_NEEDED),
+            _ => None,
+        }
+    }
+
+    /// The instruction set.
+    pub(in crate::kernels) fn isa(self) -> Isa {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx512(_) => Isa::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx2(_) => Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Proof::Sse41(_) => Isa::Sse41,
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Proof::Neon(_) => Isa::Neon,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Proof::Simd128(_) => Isa::Simd128,
+            Proof::Scalar(_) => Isa::Scalar,
+        }
+    }
+
+    /// Runs an algorithm with these features.
+    #[inline]
+    pub(in crate::kernels) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx512(avx512) => avx512.run(algorithm),
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx2(avx2) => avx2.run(algorithm),
+            #[cfg(target_arch = "x86_64")]
+            Proof::Sse41(sse41) => sse41.run(algorithm),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Proof::Neon(neon) => neon.run(algorithm),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Proof::Simd128(simd128) => algorithm.run(simd128),
+            Proof::Scalar(scalar) => algorithm.run(scalar),
+        }
+    }
+}
