@@ -1,8 +1,9 @@
 //! Matrix times vector against reading the matrix: `cargo bench --bench kernels`.
 //!
-//! One thread, 32-bit floats, matrices that fit the second-level cache, the third-level one, and none. Their product is
-//! held against the best of four loops that only read: over 4 KiB pages and over huge ones, plain and with prefetches.
-//! Each round measures all of them, one after the other, and a ratio is of one round.
+//! One thread, 32-bit floats, matrices that fit the second-level cache, the third-level one, and none; over 4 KiB pages
+//! and over huge ones, each for itself. Their product is held against the better of two loops that only read the same
+//! pages, plain and with prefetches. Each round measures all of them, another one first each time, and a ratio is of one
+//! round. The plain loop runs twice in each: how far its ratio to itself is from 100 % is noise, in the others too.
 
 #![allow(clippy::expect_used)]
 
@@ -19,6 +20,13 @@ const COLUMNS: usize = 1024;
 /// (name, bytes of the matrix)
 const SIZES: [(&str, usize); 3] = [("L2", 512 << 10), ("L3", 8 << 20), ("DRAM", 128 << 20)];
 
+/// What is measured in each round.
+const LOOPS: [&str; 4] = ["read", "read, prefetched", "matvec", "read, again"];
+const READ: usize = 0;
+const PREFETCHED: usize = 1;
+const MATVEC: usize = 2;
+const AGAIN: usize = 3;
+
 /// Bytes that a sample reads at least: so few that most samples see no other process.
 const SAMPLE: usize = 32 << 20;
 
@@ -32,38 +40,44 @@ fn main() {
         let x = column.floats();
         let mut out = vec![0.0; bytes / COLUMNS / 4];
         let rounds = rounds() * (SAMPLE * 4 / bytes).clamp(1, 11);
-        let mut results: [Vec<f64>; 6] = Default::default();
-        for _ in 0..rounds {
-            for (huge, memory) in matrices.iter().enumerate() {
+        // For each kind of pages: what each of `LOOPS` reads, round by round.
+        let mut results: [[Vec<f64>; LOOPS.len()]; 2] = Default::default();
+        for round in 0..rounds {
+            for (results, memory) in results.iter_mut().zip(&matrices) {
                 let weights = memory.bytes();
-                results[huge].push(gb_per_second(bytes, || read::<false>(weights)));
-                results[2 + huge].push(gb_per_second(bytes, || read::<true>(weights)));
-                results[4 + huge].push(gb_per_second(bytes, || {
-                    kernels
-                        .matvec(RowFormat::F32, weights, x, &mut out)
-                        .expect("a matrix");
-                    u64::from(out[0].to_bits())
-                }));
+                // Another one first each time: it finds the caches full of the other matrix.
+                for step in 0..LOOPS.len() {
+                    let which = (round + step) % LOOPS.len();
+                    results[which].push(match which {
+                        PREFETCHED => gb_per_second(bytes, || read::<true>(weights)),
+                        MATVEC => gb_per_second(bytes, || {
+                            kernels
+                                .matvec(RowFormat::F32, weights, x, &mut out)
+                                .expect("a matrix");
+                            u64::from(out[0].to_bits())
+                        }),
+                        _ => gb_per_second(bytes, || read::<false>(weights)),
+                    });
+                }
             }
         }
-        let names = ["read", "read, prefetched", "matvec"];
-        for (name, results) in names.iter().zip(results.chunks(2)) {
-            let [small, huge] = [0, 1].map(|huge| spread(results[huge].iter().copied()));
-            println!("  {name:<18} 4 KiB pages {small:<22} huge pages {huge} GB/s");
+        println!("{name}, {} KiB", bytes >> 10);
+        for (pages, results) in ["4 KiB pages", "huge pages"].iter().zip(&results) {
+            for (name, results) in LOOPS.iter().zip(results) {
+                let results = spread(results.iter().copied());
+                println!("  {pages:<12} {name:<18} {results} GB/s");
+            }
+            let noise = (0..rounds).map(|i| 100.0 * results[AGAIN][i] / results[READ][i]);
+            let ratio = (0..rounds)
+                .map(|i| 100.0 * results[MATVEC][i] / results[READ][i].max(results[PREFETCHED][i]));
+            println!(
+                "  {pages:<12} matvec is {} % of the better read",
+                spread(ratio)
+            );
+            println!("  {pages:<12} a read is {} % of itself", spread(noise));
         }
-        let ratios = (0..rounds).map(|round| {
-            let best = |of: std::ops::Range<usize>| {
-                of.map(|kind| results[kind][round]).fold(0.0, f64::max)
-            };
-            100.0 * best(4..6) / best(0..4)
-        });
-        let ratio = spread(ratios);
-        println!(
-            "{name:<5} {:>6} KiB: matvec is {ratio} % of the best",
-            bytes >> 10
-        );
         if matrices[1].huge_bytes() < bytes / 2 {
-            println!("      no huge pages were granted");
+            println!("  no huge pages were granted");
         }
     }
     functions();

@@ -1,23 +1,21 @@
 #!/usr/bin/env python3
-"""What every quantized block is worth, by an implementation that is not ours.
+"""What quantized blocks are worth, by an implementation that is not ours.
 
-    dequantize-reference.py MODEL…                 one line `NAME SHA256` a tensor, in the file's order
-    dequantize-reference.py --random TYPE N SEED   writes blocks.bin and values.f32 (--out DIR)
+    dequantize-reference.py           one line `TYPE SHA256` a type: the constants of tests/kernels/formats.rs
+    dequantize-reference.py MODEL…    one line `NAME SHA256` a tensor, in the file's order
 
-The values are those of gguf.quants.dequantize, of the Python package of the llama.cpp project, as
-little-endian float32; every NaN is written as 0x7fc00000, since its sign and payload depend on the
-processor. A sum is over all values of a tensor, row after row. With several models, a line `# MODEL`
-stands before the tensors of each.
+The values are those of gguf.quants.dequantize, of the Python package of the llama.cpp project, as little-endian
+float32; every NaN is 0x7fc00000, since its sign and payload depend on the processor. A sum is over all values.
 
-The random blocks take every bit pattern, so scales may be infinite or NaN. blocks.bin holds N blocks of
-TYPE one after another (an F32, F16 or BF16 block is one value), values.f32 all their values.
+A type's blocks are of any bits, so scales may be infinite or NaN: they are the SHA-256 sums of `TYPE 0`, `TYPE 1`, …
+one after another, cut after 600 blocks (an F32, F16 or BF16 block is one value). With several models, a line
+`# MODEL` stands before the tensors of each.
 
 Needs numpy and gguf 0.19.
 """
 
 import argparse
 import hashlib
-import os
 import struct
 import sys
 
@@ -28,6 +26,7 @@ except ImportError as error:
     sys.exit(f"dequantize-reference: {error}: pip install numpy gguf==0.19")
 
 TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4".split()
+BLOCKS = 600
 NAN = np.uint32(0x7FC00000)
 # How many values are dequantized at once: 64 MiB of float32.
 VALUES_AT_ONCE = 1 << 24
@@ -71,17 +70,14 @@ def print_sums(models):
                 sys.exit(f"dequantize-reference: {model}: {tensor.name}: {error}")
 
 
-def write_random(kind, count, seed, folder):
-    if kind not in TYPES:
-        sys.exit(f"dequantize-reference: unknown type {kind}, expected one of {' '.join(TYPES)}")
-    kind = gguf.GGMLQuantizationType[kind]
+def blocks_sum(name):
+    """Hex SHA-256 of the values of BLOCKS blocks of any bits."""
+    kind = gguf.GGMLQuantizationType[name]
     block_bytes = gguf.GGML_QUANT_SIZES[kind][1]
-    blocks = np.frombuffer(np.random.default_rng(seed).bytes(count * block_bytes), dtype=np.uint8)
-    values = dequantize(blocks.reshape(count, block_bytes), kind)
-    os.makedirs(folder, exist_ok=True)
-    blocks.tofile(os.path.join(folder, "blocks.bin"))
-    with open(os.path.join(folder, "values.f32"), "wb") as file:
-        file.write(canonical_bytes(values))
+    size = BLOCKS * block_bytes
+    stream = b"".join(hashlib.sha256(f"{name} {k}".encode()).digest() for k in range(-(-size // 32)))
+    rows = np.frombuffer(stream[:size], dtype=np.uint8).reshape(BLOCKS, block_bytes)
+    return hashlib.sha256(canonical_bytes(dequantize(rows, kind))).hexdigest()
 
 
 def main():
@@ -89,20 +85,11 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS
     )
     parser.add_argument("models", nargs="*", metavar="MODEL")
-    parser.add_argument("--random", nargs=3, metavar=("TYPE", "N", "SEED"))
-    parser.add_argument("--out", default=".", metavar="DIR")
-    arguments = parser.parse_args()
-    if bool(arguments.models) == bool(arguments.random):
-        sys.exit("dequantize-reference: expected either models or --random TYPE N SEED")
-    if arguments.models:
-        return print_sums(arguments.models)
-    kind, count, seed = arguments.random
-    if not (count.isdecimal() and int(count) > 0 and seed.isdecimal()):
-        sys.exit(f"dequantize-reference: N must be at least 1 and SEED at least 0, got {count} and {seed}")
-    try:
-        write_random(kind, int(count), int(seed), arguments.out)
-    except OSError as error:
-        sys.exit(f"dequantize-reference: cannot write into {arguments.out}: {error}")
+    models = parser.parse_args().models
+    if models:
+        return print_sums(models)
+    for name in TYPES:
+        print(name, blocks_sum(name))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,13 @@ SNIPPETS = [
     "the quick reader ", "Speicher ", "память ", "メモリ", "模型", "메모리", "\n" * 7, " " * 9,
 ]
 
+# Few characters, of every class that a rule knows: runs and neighbours of all kinds.
+DENSE = (
+    "   \t\n\n\r\u000b\u0085\u00a0\u1680\u3000''sStTrReEvVmMlLdDaA\u00e9\u00c9\u017f\u01c5"
+    "1122\u0663\u00bd\u2167\u0301\u093f\u20dd./!_-$+<|`~^\u4e00\u9fa6\u30fc\uac00\u0e01"
+    "\u0627\u05d0\u200d\U0001f3fd\ue000\u0378\uffff"
+)
+
 
 def is_old(character):
     """llama.cpp's tables are those of Unicode 15.1: what came later is a letter here
@@ -66,6 +73,8 @@ def is_old(character):
 
 
 def random_text(source):
+    if source.random() < 0.3:
+        return "".join(source.choices(DENSE, k=source.choice([2, 3, 5, 8, 20, 60])))
     parts = []
     for _ in range(source.choice([1, 2, 3, 5, 8, 20, 60])):
         kind = source.random()

@@ -42,11 +42,17 @@ impl Error {
     }
 
     /// The status of the process: 130 as shells report a Ctrl-C, else 1 (2 is clap's, for usage).
-    pub(crate) fn exit_status(&self) -> u8 {
+    fn exit_status(&self) -> u8 {
         match self {
             Error::Interrupted => 130,
             _ => 1,
         }
+    }
+
+    /// Says what went wrong, and gives the status to end with.
+    pub(crate) fn report(&self) -> u8 {
+        eprintln!("ringfield: {self}");
+        self.exit_status()
     }
 }
 

@@ -53,9 +53,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringfield: {error}");
-            ExitCode::from(error.exit_status())
-        }
+        Err(error) => ExitCode::from(error.report()),
     }
 }

@@ -5,7 +5,7 @@ use crate::products::every_isa;
 use ringfield::kernels::RowFormat;
 use sha2::{Digest, Sha256};
 
-/// Of 600 blocks of each type, what `scripts/block-sums.py` prints (gguf 0.19 of PyPI).
+/// Of 600 blocks of each type, what `scripts/dequantize-reference.py` prints (gguf 0.19 of PyPI).
 const SUMS: [(RowFormat, &str); 16] = [
     (
         RowFormat::F32,
@@ -78,7 +78,7 @@ fn hex(sum: Sha256) -> String {
     sum.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// As many blocks as `scripts/block-sums.py` makes, which take every bit pattern.
+/// As many blocks as `scripts/dequantize-reference.py` makes, which take every bit pattern.
 fn blocks(format: RowFormat) -> Vec<u8> {
     let len = BLOCKS * format.block_bytes();
     let sums = (0..len.div_ceil(32)).flat_map(|k| Sha256::digest(format!("{format} {k}")));

@@ -1,9 +1,9 @@
 //! Files that are no model, or another one than their header says: typed errors that name the trouble, and no panic.
 
 use crate::engine;
-use crate::tiny::Tiny;
+use crate::tiny::{Rope, Tiny};
 use crate::writer::{Dir, GgufFile, STRING, U32, string, tensor};
-use ringfield::{Engine, Error, Model, ModelOptions, Result, SessionOptions, TensorType};
+use ringfield::{Error, Model, ModelOptions, Result, SessionOptions, TensorType};
 
 fn open(dir: &Dir, file: &GgufFile) -> Result<Model> {
     let path = dir.write("model.gguf", &file.bytes());
@@ -177,12 +177,20 @@ fn numbers_at_their_extremes_are_errors_or_models_and_nothing_else() {
 #[test]
 fn floats_that_are_no_measure_are_errors() {
     let dir = Dir::new();
+    let yarn = Tiny {
+        rope: Rope::Yarn,
+        ..Tiny::new("llama")
+    };
+    let whole = yarn.file();
+    assert!(open(&dir, &whole).is_ok());
     for key in [
         "llama.rope.freq_base",
         "llama.attention.layer_norm_rms_epsilon",
+        "llama.rope.scaling.factor",
+        "llama.rope.scaling.attn_factor",
     ] {
         for value in [0.0f32, -1.0, f32::NAN, f32::INFINITY] {
-            let mut file = Tiny::new("llama").file();
+            let mut file = whole.clone();
             set(&mut file, key, 6, &value.to_le_bytes());
             assert!(
                 matches!(open(&dir, &file), Err(Error::Malformed { .. })),
@@ -190,23 +198,26 @@ fn floats_that_are_no_measure_are_errors() {
             );
         }
     }
+    // A context that is none is the smallest or the largest that there can be.
+    for trained in [0, u64::MAX] {
+        let mut file = whole.clone();
+        let key = "llama.rope.scaling.original_context_length";
+        set(&mut file, key, 10, &trained.to_le_bytes());
+        assert!(
+            run(&dir, &file)
+                .unwrap()
+                .iter()
+                .all(|logit| logit.is_finite())
+        );
+    }
 }
 
 #[test]
 fn a_pool_that_cannot_hold_a_window_says_how_many_frames_would() {
     let dir = Dir::new();
-    let tiny = Tiny {
-        width: 200,
-        feed_forward: 600,
-        layers: 7,
-        ..Tiny::new("llama")
-    };
-    let path = dir.write("model.gguf", &tiny.file().bytes());
-    let small = Engine::builder()
-        .page_size(4096)
-        .dram_budget(3_180_000)
-        .build()
-        .unwrap();
+    let path = dir.write("model.gguf", &Tiny::large("llama").file().bytes());
+    let with_budget = |bytes| engine().dram_budget(bytes).build().unwrap();
+    let small = with_budget(3_180_000);
     // Each thread holds a piece of it.
     let options = ModelOptions::new().threads(64);
     let Err(Error::PoolTooSmall { need, have }) = Model::open_with(&small, &path, options) else {
@@ -217,11 +228,7 @@ fn a_pool_that_cannot_hold_a_window_says_how_many_frames_would() {
     let mut budget = 3_180_000;
     let enough = loop {
         budget += 4096;
-        let engine = Engine::builder()
-            .page_size(4096)
-            .dram_budget(budget)
-            .build()
-            .unwrap();
+        let engine = with_budget(budget);
         if engine.frames() >= need {
             break engine;
         }
@@ -232,13 +239,7 @@ fn a_pool_that_cannot_hold_a_window_says_how_many_frames_would() {
 #[test]
 fn a_file_that_is_cut_while_it_is_open_fails_the_pass_and_nothing_else() {
     let dir = Dir::new();
-    let tiny = Tiny {
-        width: 200,
-        feed_forward: 600,
-        layers: 7,
-        ..Tiny::new("llama")
-    };
-    let bytes = tiny.file().bytes();
+    let bytes = Tiny::large("llama").file().bytes();
     let path = dir.write("model.gguf", &bytes);
     let engine = engine().dram_budget(5 << 20).build().unwrap();
     let model = Model::open(&engine, &path).unwrap();

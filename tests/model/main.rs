@@ -8,6 +8,7 @@ mod logits;
 mod real;
 mod same_bits;
 mod sessions;
+mod shared_pool;
 mod tiny;
 #[allow(dead_code)]
 #[path = "../formats/writer.rs"]

@@ -7,13 +7,21 @@
 use crate::child::skipped;
 use crate::logits;
 use ringfield::{BackendKind, Engine, KvFormat, Model, ModelOptions, Sampling, SessionOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 struct Real {
     name: &'static str,
     prompt: [u32; 24],
     logits: [f64; 12],
     follows: [u32; 10],
+}
+
+impl Real {
+    fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("models")
+            .join(self.name)
+    }
 }
 
 const MODELS: [Real; 2] = [
@@ -51,9 +59,7 @@ const MINIMUM_BYTES: u64 = 24 << 20;
 #[test]
 fn real_models_give_the_logits_of_a_float64_forward_pass_whatever_the_budget() {
     for real in MODELS {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("models")
-            .join(real.name);
+        let path = real.path();
         if !path.exists() {
             skipped!(
                 "models/{} is not here: scripts/get-models.sh takes it",
@@ -96,9 +102,7 @@ fn real_models_give_the_logits_of_a_float64_forward_pass_whatever_the_budget() {
 #[test]
 fn real_models_go_on_as_a_float64_forward_pass_does() {
     for real in MODELS {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("models")
-            .join(real.name);
+        let path = real.path();
         if !path.exists() {
             skipped!(
                 "models/{} is not here: scripts/get-models.sh takes it",

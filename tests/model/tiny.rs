@@ -16,6 +16,9 @@ pub(crate) struct Tiny {
     pub(crate) named_windows: bool,
     pub(crate) width: usize,
     pub(crate) feed_forward: usize,
+    pub(crate) vocabulary: usize,
+    /// Of the matrices: F32 or Q4_0.
+    pub(crate) kind: TensorType,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -42,6 +45,18 @@ impl Tiny {
             named_windows: false,
             width: 48,
             feed_forward: 80,
+            vocabulary: VOCABULARY,
+            kind: TensorType::F32,
+        }
+    }
+
+    /// Larger than the smallest pools, with rows that straddle pages of any size.
+    pub(crate) fn large(architecture: &'static str) -> Tiny {
+        Tiny {
+            width: 200,
+            feed_forward: 600,
+            layers: 7,
+            ..Tiny::new(architecture)
         }
     }
 
@@ -61,6 +76,7 @@ impl Tiny {
     pub(crate) fn file(&self) -> GgufFile {
         let mut model = Writer {
             file: GgufFile::new(),
+            kind: self.kind,
             state: 0x1234_5678_9abc_def0,
         };
         model.file.keys.clear();
@@ -91,7 +107,7 @@ impl Tiny {
             ("attention.key_length", HEAD_LEN),
             ("attention.value_length", HEAD_LEN),
             ("rope.dimension_count", HEAD_LEN),
-            ("vocab_size", VOCABULARY),
+            ("vocab_size", self.vocabulary),
         ] {
             keys.push((key(name), U32, (value as u32).to_le_bytes().to_vec()));
         }
@@ -133,7 +149,7 @@ impl Tiny {
         let (width, ff) = (self.width, self.feed_forward);
         let (queries, keys) = (HEADS * HEAD_LEN, KV_HEADS * HEAD_LEN);
         let gemma = self.architecture == "gemma3";
-        model.matrix("token_embd.weight", width, VOCABULARY);
+        model.matrix("token_embd.weight", width, self.vocabulary);
         for layer in 0..self.layers {
             let name = |name: &str| format!("blk.{layer}.{name}");
             model.norm(&name("attn_norm.weight"), width);
@@ -161,7 +177,7 @@ impl Tiny {
         }
         model.norm("output_norm.weight", width);
         if !self.tied {
-            model.matrix("output.weight", width, VOCABULARY);
+            model.matrix("output.weight", width, self.vocabulary);
         }
         if self.rope == Rope::Factors {
             model.floats("rope_freqs.weight", &[HEAD_LEN / 2], 4.0, 3.0);
@@ -171,32 +187,53 @@ impl Tiny {
 
 struct Writer {
     file: GgufFile,
+    kind: TensorType,
     state: u64,
 }
 
 impl Writer {
-    /// Numbers from `center - spread` to `center + spread`.
-    fn floats(&mut self, name: &str, dims: &[usize], center: f32, spread: f32) {
+    /// 24 random bits.
+    fn random(&mut self) -> u64 {
+        self.state = self
+            .state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        self.state >> 40
+    }
+
+    fn begin(&mut self, name: &str, dims: &[usize], kind: TensorType) {
         let data = &mut self.file.data;
         data.resize(data.len().next_multiple_of(32), 0);
         let shape: Vec<u64> = dims.iter().map(|&dim| dim as u64).collect();
         let offset = data.len() as u64;
-        self.file
-            .tensors
-            .push(tensor(name, &shape, TensorType::F32, offset));
+        self.file.tensors.push(tensor(name, &shape, kind, offset));
+    }
+
+    /// Numbers from `center - spread` to `center + spread`.
+    fn floats(&mut self, name: &str, dims: &[usize], center: f32, spread: f32) {
+        self.begin(name, dims, TensorType::F32);
         for _ in 0..dims.iter().product() {
-            self.state = self
-                .state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            let unit = (self.state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+            let unit = self.random() as f32 / (1u64 << 23) as f32 - 1.0;
             let x = center + spread * unit;
             self.file.data.extend_from_slice(&x.to_le_bytes());
         }
     }
 
     fn matrix(&mut self, name: &str, columns: usize, rows: usize) {
-        self.floats(name, &[columns, rows], 0.0, 2.0 / (columns as f32).sqrt());
+        let spread = 2.0 / (columns as f32).sqrt();
+        if self.kind == TensorType::F32 {
+            return self.floats(name, &[columns, rows], 0.0, spread);
+        }
+        self.begin(name, &[columns, rows], self.kind);
+        // Blocks of 32: a scale in half precision, and four bits for each, which are worth -8 to 7 of it.
+        for _ in 0..columns / 32 * rows {
+            let scale = half::f16::from_f32(spread / 8.0);
+            self.file.data.extend_from_slice(&scale.to_le_bytes());
+            for _ in 0..16 {
+                let byte = self.random() as u8;
+                self.file.data.push(byte);
+            }
+        }
     }
 
     fn norm(&mut self, name: &str, len: usize) {

@@ -1,10 +1,12 @@
 //! Vocabularies that lie: typed errors that name the file and the key, never a panic.
 
+use crate::child::Child;
 use crate::vocabulary::{
     F32, I32, MERGES, Model, byte_letters, numbers, small_bytes, small_pieces,
 };
-use crate::writer::{ARRAY, BOOL, STRING, U32, array, string};
-use ringfield::Error;
+use crate::writer::{ARRAY, BOOL, Dir, STRING, U32, array, engine, string};
+use ringfield::{Error, Gguf, Tokenizer};
+use std::path::PathBuf;
 
 /// Fails unless opening `model` is an error that says `wanted` of `key`.
 #[track_caller]
@@ -281,4 +283,111 @@ fn a_byte_that_a_vocabulary_lacks_is_left_out() {
         tokenizer.encode("a\0 b", Default::default()).unwrap(),
         [0, 1]
     );
+}
+
+/// A file whose last key is `key`, of `len` strings: the first has `first` bytes, the others none. It is as long as it says
+/// and has almost nothing on the disk.
+fn sparse(dir: &Dir, model: Model, key: &str, len: u64, first: u64) -> PathBuf {
+    let model = model.with(key, ARRAY, array(STRING, len, &first.to_le_bytes()));
+    let header = model.0.header();
+    let path = dir.write("made.gguf", &header);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let bytes = header.len() as u64 + first + 8 * (len - 1);
+    file.set_len(bytes.next_multiple_of(64)).unwrap();
+    path
+}
+
+const ENTRIES_MAX: u64 = (1 << 22) - 1;
+
+#[test]
+fn arrays_longer_than_the_file_are_refused() {
+    for key in ["tokens", "merges", "token_type"] {
+        for len in [1 << 20, u64::MAX / 8, u64::MAX] {
+            let kind = if key == "token_type" { I32 } else { STRING };
+            let model = small_bytes().with(key, ARRAY, array(kind, len, &[0; 16]));
+            let e = model.open().unwrap_err();
+            assert!(matches!(e, Error::Malformed { .. }), "{e}");
+            let wanted = format!("an array of {len} elements does not fit");
+            assert!(e.to_string().contains(&wanted), "{e}");
+        }
+    }
+}
+
+#[test]
+fn more_entries_than_an_index_has_are_refused_before_memory_is_taken() {
+    let dir = Dir::new();
+    let engine = engine();
+    for (key, what) in [
+        ("tokens", "tokens, not 1 to"),
+        ("merges", "merges, more than"),
+    ] {
+        let path = sparse(&dir, small_bytes(), key, ENTRIES_MAX + 1, 0);
+        let model = Gguf::open(&engine, &path).unwrap();
+        let (_, peak) = crate::metered::bytes_of(|| {
+            let e = Tokenizer::open(&model).unwrap_err();
+            let wanted = format!("{key} has {} {what} {ENTRIES_MAX}", ENTRIES_MAX + 1);
+            assert!(e.to_string().contains(&wanted), "{e}");
+        });
+        assert!(peak < 1 << 20, "{key}: {peak}");
+    }
+}
+
+#[test]
+fn a_piece_as_long_as_the_file_is_refused_before_memory_is_taken() {
+    let dir = Dir::new();
+    let bytes = 900 << 20;
+    let path = sparse(&dir, small_bytes(), "tokens", 1, bytes);
+    let model = Gguf::open(&engine(), &path).unwrap();
+    let (_, peak) = crate::metered::bytes_of(|| {
+        let e = Tokenizer::open(&model).unwrap_err();
+        let wanted = format!("tokens has {bytes} bytes of text, more than 4096");
+        assert!(e.to_string().contains(&wanted), "{e}");
+    });
+    assert!(peak < 1 << 20, "{peak}");
+}
+
+#[test]
+fn a_vocabulary_that_no_memory_is_left_for_is_an_error() {
+    if crate::child::part().is_none() {
+        let test = "hostile::a_vocabulary_that_no_memory_is_left_for_is_an_error";
+        // The allocator sets address space aside for each thread, which would not be refused.
+        let child = Child::new(test, "all").env("MALLOC_ARENA_MAX", "1");
+        return child.run();
+    }
+    let dir = Dir::new();
+    for (key, what) in [("tokens", "pieces"), ("merges", "merges")] {
+        let path = sparse(&dir, small_bytes(), key, ENTRIES_MAX, 0);
+        let model = Gguf::open(&engine(), &path).unwrap();
+        let error = with_address_space_left(8 << 20, || Tokenizer::open(&model).unwrap_err());
+        let Error::Os { what: found, errno } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*errno, libc::ENOMEM);
+        let wanted = format!("memory for {ENTRIES_MAX} {what}");
+        assert!(found.starts_with(&wanted), "{found}");
+    }
+}
+
+/// Runs `f` while the process may take `bytes` more than it has.
+fn with_address_space_left<T>(bytes: u64, f: impl FnOnce() -> T) -> T {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    let mut before = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is a valid rlimit.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut before) }, 0);
+    // SAFETY: it asks for a number.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let limit = libc::rlimit {
+        rlim_cur: pages * page_bytes + bytes,
+        ..before
+    };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let result = f();
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &before) }, 0);
+    result
 }

@@ -14,6 +14,7 @@ mod chat;
 mod encoding;
 mod hostile;
 mod models;
+mod names;
 mod reference;
 mod size;
 mod text;

@@ -109,3 +109,73 @@ fn encoding_takes_memory_for_the_tokens_and_little_else() {
         );
     }
 }
+
+#[test]
+fn a_vocabulary_takes_what_its_docs_say() {
+    let tokens: Vec<_> = (0..100_000).map(|token| format!("{token:06}")).collect();
+    let bytes = 6 * tokens.len() as u64;
+    let special = vec![4; tokens.len()];
+    let merges = vec!["0 0"; 250_000];
+    let pairs = ["0", "00"].map(String::from).into_iter();
+    let pairs: Vec<_> = pairs.chain(tokens[2..].iter().cloned()).collect();
+    let scored = Model::new("llama", &tokens).scores(&vec![0.0; tokens.len()]);
+    for (model, each) in [
+        (scored.clone(), 15),
+        (scored.kinds(&special), 15 + 8),
+        (Model::new("gpt2", &pairs).merges(&merges), 11 + 5 * 18 / 2),
+    ] {
+        let told = model.open().unwrap().memory_bytes();
+        let most = bytes + each * tokens.len() as u64;
+        assert!(told <= most + (256 << 10), "{told} of {most}");
+        assert!(told > most - most / 8, "{told} of {most}");
+    }
+}
+
+/// A text of one word whose best pair is found between others: pairs that are gone stay in the queue longest.
+#[test]
+fn a_long_word_takes_at_most_42_bytes_for_each_of_its_own() {
+    let mut tokens = crate::vocabulary::byte_letters();
+    tokens.extend(["bc", "ca", "ab", "abc", "bca"].map(String::from));
+    let merges = ["b c", "c a", "a b", "a bc", "bc a"];
+    let pairs = Model::new("gpt2", &tokens)
+        .string("pre", "llama-bpe")
+        .flag("add_bos_token", false)
+        .merges(&merges);
+    let mut scores = vec![-9.0; tokens.len()];
+    scores[256..].copy_from_slice(&[0.0, -1.0, -2.0, -3.0, -4.0]);
+    let pieces = Model::new("llama", &tokens)
+        .flag("add_bos_token", false)
+        .scores(&scores);
+    let text = "abc".repeat(200_000);
+    for model in [pairs, pieces] {
+        let tokenizer = model.open().unwrap();
+        let mut tokens = Vec::new();
+        let (_, peak) = crate::metered::bytes_of(|| {
+            tokens = tokenizer.encode(&text, EncodeOptions::new()).unwrap();
+        });
+        assert!(tokens.len() < text.len() / 2, "{}", tokens.len());
+        let limit = 42 * text.len() + 12 * tokens.len() + (64 << 10);
+        assert!(peak <= limit, "{peak} of {limit}");
+    }
+}
+
+#[test]
+fn special_tokens_that_overlap_take_at_most_50_bytes_for_each_of_their_own() {
+    let mut tokens = crate::vocabulary::byte_letters();
+    let mut kinds = vec![1; tokens.len()];
+    let specials = ["aa", "ab", "ba", "abab", "bac", "cab"];
+    tokens.extend(specials.map(String::from));
+    kinds.extend(specials.map(|_| 4));
+    let model = Model::new("gpt2", &tokens).merges(&[""; 0]).kinds(&kinds);
+    let tokenizer = model.open().unwrap();
+    for text in ["a", "ab", "cab", "abac"] {
+        let text = text.repeat((1 << 18) + 8);
+        let mut tokens = Vec::new();
+        let (_, peak) = crate::metered::bytes_of(|| {
+            tokens = tokenizer.encode(&text, EncodeOptions::new()).unwrap();
+        });
+        // One run: its tokens come when it is decided.
+        let limit = 50 * text.len() + (64 << 10);
+        assert!(peak <= limit, "{peak} of {limit}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::models::{GEMMA, SMOLLM2, model_or_skip, tokenizer};
 use crate::reference::corpus;
-use crate::vocabulary::{small_bytes, small_pieces};
+use crate::vocabulary::{Model, byte_letters, small_bytes, small_pieces};
 use ringfield::{EncodeOptions, Error, Tokenizer};
 
 /// All that a decoder prints of `tokens`.
@@ -104,6 +104,40 @@ fn any_bytes_at_all_are_printed_as_valid_text() {
         printed.push_str(decoder.finish());
         assert_eq!(printed, String::from_utf8_lossy(bytes), "{bytes:x?}");
         assert_eq!(decoder.finish(), "", "nothing is left");
+    }
+}
+
+/// Bytes that begin, continue and end characters, and ones at the borders of what is allowed: overlong forms, surrogates,
+/// beyond the last character.
+const ODD: [u8; 16] = [
+    b'A', 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc3, 0xe0, 0xe4, 0xed, 0xf0, 0xf4, 0xf5, 0xff,
+];
+
+/// Every text of four of [`ODD`], in pieces of one byte and of two.
+#[test]
+fn texts_come_piece_by_piece_as_they_do_at_once() {
+    let letters = byte_letters();
+    let letter = |byte: u8| letters[usize::from(byte)].as_str();
+    let pairs = ODD.map(|a| ODD.map(|b| [letter(a), letter(b)].concat()));
+    let tokens = [&letters[..], pairs.as_flattened()].concat();
+    let byte_pairs = Model::new("gpt2", &tokens).merges(&[""; 0]).open().unwrap();
+    let sentence_pieces = small_pieces().open().unwrap();
+    let pair = |a: usize, b: usize| (256 + a * ODD.len() + b) as u32;
+    for number in 0..ODD.len().pow(4) {
+        let [a, b, c, d] = [12, 8, 4, 0].map(|bits| number >> bits & 15);
+        let bytes = [a, b, c, d].map(|odd| ODD[odd]);
+        let whole = String::from_utf8_lossy(&bytes);
+        let [w, x, y, z] = bytes.map(u32::from);
+        for tokens in [
+            &[w, x, y, z][..],
+            &[pair(a, b), pair(c, d)],
+            &[w, pair(b, c), z],
+        ] {
+            assert_eq!(text(&byte_pairs, tokens, false), whole, "{bytes:x?}");
+        }
+        // `<0x00>` is the fourth token.
+        let tokens = [w, x, y, z].map(|byte| byte + 3);
+        assert_eq!(text(&sentence_pieces, &tokens, false), whole, "{bytes:x?}");
     }
 }
 

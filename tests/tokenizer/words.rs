@@ -2,10 +2,11 @@
 //!
 //! A model whose tokens are all bytes and all pairs of bytes shows where a word ends: what is joined depends on it.
 
+use crate::names::{self, Names};
 use crate::reference::{corpus, directory};
 use crate::vocabulary::{Model, byte_letters};
 use ringfield::EncodeOptions;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The two bytes that are joined at `rank`: an odd factor makes every pair once, in no order.
 fn pair(rank: u32) -> (u8, u8) {
@@ -28,6 +29,19 @@ fn tokens(word: &[u8], ranks: &BTreeMap<(u8, u8), u32>) -> Vec<u32> {
     }
 }
 
+/// The tokens of a text whose words have `words` bytes.
+fn joined(text: &str, words: &[usize], ranks: &BTreeMap<(u8, u8), u32>) -> Vec<u32> {
+    let mut rest = text.as_bytes();
+    let mut joined = Vec::new();
+    for &bytes in words {
+        let (word, behind) = rest.split_at(bytes);
+        joined.extend(tokens(word, ranks));
+        rest = behind;
+    }
+    assert_eq!(rest, b"");
+    joined
+}
+
 #[test]
 fn words_are_those_of_the_published_expressions() {
     let letters = byte_letters();
@@ -46,22 +60,23 @@ fn words_are_those_of_the_published_expressions() {
 
     let words = std::fs::read(directory().join("words.json")).unwrap();
     let words: BTreeMap<String, Vec<Vec<usize>>> = serde_json::from_slice(&words).unwrap();
-    assert!(words.len() >= 5);
     let corpus = corpus();
-    for (rule, words) in words {
-        let tokenizer = model.clone().string("pre", &rule).open().unwrap();
+    let mut tested = BTreeSet::new();
+    for Names { rule, names, .. } in &names::ALL {
+        let words = &words[*rule];
         assert_eq!(words.len(), corpus.len());
-        for (text, words) in corpus.iter().zip(words) {
-            let mut rest = text.as_bytes();
-            let mut expected = Vec::new();
-            for bytes in words {
-                let (word, behind) = rest.split_at(bytes);
-                // Llama 3 takes a word that is a piece for that, which all pairs are.
-                expected.extend(tokens(word, &ranks));
-                rest = behind;
-            }
+        let texts = corpus.iter().zip(words);
+        // Llama 3 takes a word that is a piece for that, which all pairs are.
+        let expected: Vec<_> = texts
+            .map(|(text, words)| joined(text, words, &ranks))
+            .collect();
+        let name = names.split(' ').next().unwrap();
+        let tokenizer = model.clone().string("pre", name).open().unwrap();
+        for (text, expected) in corpus.iter().zip(&expected) {
             let found = tokenizer.encode(text, EncodeOptions::new()).unwrap();
-            assert_eq!(found, expected, "{rule}: {text:?}");
+            assert_eq!(found, *expected, "{name}: {text:?}");
         }
+        tested.insert(*rule);
     }
+    assert!(words.keys().eq(&tested), "{tested:?}");
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,7 +51,8 @@ fn suitable(path: &Path, page_bytes: u64) -> Result<u64> {
     let engine = super::for_headers()?;
     let model = Gguf::open(&engine, path).engine("cannot open the model")?;
     let bytes: u64 = model.fields().map(|field| field.len()).sum();
-    let all = bytes + bytes / 32 + 16 * page_bytes + (8 << 20);
+    let beside = page_bytes.saturating_mul(16).saturating_add(8 << 20);
+    let all = (bytes + bytes / 32).saturating_add(beside);
     Ok(all.min(os::free_memory_bytes() / 2))
 }
 
@@ -62,6 +65,7 @@ pub(crate) fn generate(
     prompt: &str,
     each: &mut dyn FnMut(u32, &str) -> io::Result<()>,
 ) -> Result<Generated> {
+    let watch = Watch::begin();
     let (model, dram) = open(&args.model)?;
     let tokenizer = Tokenizer::open(model.gguf()).engine("cannot read the tokenizer")?;
     let options = EncodeOptions::new().add_special(true);
@@ -87,7 +91,7 @@ pub(crate) fn generate(
         options = options.context(context);
     }
     let mut session = model.session(options).engine("cannot begin the text")?;
-    watch(session.cancel_handle());
+    watch.session(session.cancel_handle());
 
     let mut done = Generated {
         prompt_tokens: prompt.len(),
@@ -190,14 +194,31 @@ fn answer(
     Ok(())
 }
 
-/// Stops the session when somebody asks for it, also in the middle of a token.
-fn watch(cancel: Cancel) {
-    thread::spawn(move || {
-        while !interrupt::requested() {
-            thread::sleep(LOOK);
-        }
-        cancel.cancel();
-    });
+/// What somebody who asks to stop ends: the session, also in the middle of a token, or the process while there is none.
+struct Watch {
+    session: Arc<Mutex<Option<Cancel>>>,
+}
+
+impl Watch {
+    fn begin() -> Watch {
+        let session = Arc::<Mutex<Option<Cancel>>>::default();
+        let watched = session.clone();
+        thread::spawn(move || {
+            while !interrupt::requested() {
+                thread::sleep(LOOK);
+            }
+            match &*watched.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(cancel) => cancel.cancel(),
+                // Nothing was said, nothing is to be put away.
+                None => process::exit(Error::Interrupted.report().into()),
+            }
+        });
+        Watch { session }
+    }
+
+    fn session(&self, cancel: Cancel) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
+    }
 }
 
 /// What of a model would stay in memory, and how fast it would be.
@@ -205,6 +226,7 @@ fn watch(cancel: Cancel) {
 /// # Errors
 /// A budget that is too small, a model that cannot be read.
 pub(crate) fn plan(args: &ModelArgs, limit: Duration) -> Result<Plan> {
+    Watch::begin();
     let (model, dram) = open(args)?;
     let tokenizer = Tokenizer::open(model.gguf()).engine("cannot read the tokenizer")?;
     let session = model.session(SessionOptions::new().context(1));

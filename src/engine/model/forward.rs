@@ -44,7 +44,7 @@ pub(super) struct Tokens<'t> {
     pub(super) ids: &'t [u32],
     /// Position of the first. The cache has room for all.
     pub(super) from: usize,
-    /// How many logits are wanted: those of the last so many.
+    /// How many logits are wanted: those of the last so many. Where it is none, the head is not even read.
     pub(super) wanted: usize,
 }
 
@@ -92,8 +92,17 @@ impl Forward {
         stop: Stop<'_>,
     ) -> Result<()> {
         let mut buffers = std::mem::take(&mut self.buffers);
-        let begun = self.crew.state().stream.read_ahead();
+        let stream = &self.crew.state().stream;
+        let begun = match tokens.wanted {
+            0 => stream.begin(stream.segments.of_group(&self.weights.head).start),
+            _ => stream.begin(stream.segments.all.len()),
+        };
         let result = begun.and_then(|()| self.pass(kv, tokens, logits, stop, &mut buffers));
+        if tokens.wanted > 1 {
+            // A vocabulary for each token of a batch is too much to keep.
+            buffers.sums = Vec::new();
+            self.crew.state().forget_sums();
+        }
         self.buffers = buffers;
         let stream = &self.crew.state().stream;
         match result {
@@ -131,6 +140,10 @@ impl Forward {
             self.activate(buffers)?;
             let norm = layer.post_feed_forward_norm.as_deref();
             self.add_product(&layer.down, None, norm, buffers)?;
+        }
+        if tokens.wanted == 0 {
+            logits.clear();
+            return Ok(());
         }
         let skipped = (tokens.ids.len() - tokens.wanted) * self.config.width;
         buffers.x.drain(..skipped);

@@ -106,8 +106,9 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Gguf::open`] and [`crate::Field::read`]; [`Error::Unsupported`] for an architecture or a tensor type that
-    /// there is no code for; [`Error::Malformed`] for shapes that contradict each other; [`Error::PoolTooSmall`] and
-    /// [`Error::MetadataBudget`]; [`Error::InvalidOption`] for an instruction set that this processor lacks.
+    /// there is no code for; [`Error::Malformed`] for shapes that contradict each other; [`Error::PoolTooSmall`],
+    /// [`Error::MetadataBudget`], and [`Error::PoolPinned`] where other models or views hold what it may take of the pool
+    /// ([`ModelOptions::pool`]); [`Error::InvalidOption`] for an instruction set that this processor lacks.
     pub fn open_with(
         engine: &Engine,
         path: impl AsRef<Path>,
@@ -122,29 +123,36 @@ impl Model {
         let frames = options.frames(engine);
         let beside = (weights.embedding.row_bytes as u64).div_ceil(engine.page_size()) + 1;
         let beside = beside.max(FRAMES_BESIDE_MIN);
-        let room = Room {
-            page_bytes: engine.page_size(),
-            frames: frames.saturating_sub(beside),
-            ahead_bytes: options.ahead_bytes,
-            threads: options.threads as u64,
-        };
-        let segments = Segments::cut(&matrices, &weights.groups(), room).map_err(|need| {
-            Error::PoolTooSmall {
-                need: need + beside,
-                have: frames,
+        let (mut threads, fewer) = options.threads_wanted();
+        let segments = loop {
+            let room = Room {
+                page_bytes: engine.page_size(),
+                frames: frames.saturating_sub(beside),
+                ahead_bytes: options.ahead_bytes,
+                threads: threads as u64,
+            };
+            match Segments::cut(&matrices, &weights.groups(), room) {
+                Ok(segments) => break segments,
+                Err(_) if fewer && threads > 1 => threads /= 2,
+                Err(need) => {
+                    return Err(Error::PoolTooSmall {
+                        need: need + beside,
+                        have: frames,
+                    });
+                }
             }
-        })?;
+        };
         let plan = ModelPlan {
             resident_bytes: segments.resident_bytes,
             streamed_bytes: segments.streamed_bytes,
-            memory_bytes: weights.memory_bytes(),
-            threads: options.threads,
+            memory_bytes: weights.memory_bytes() + segments.memory_bytes(),
+            threads,
         };
         let row_bytes = matrices.iter().map(|m| m.row_bytes).max().unwrap_or(0);
         let mut charge = Charge::new(engine);
         charge.add_for(
             || format!("rows of {} that straddle pages", path.display()),
-            options.threads as u64 * row_bytes as u64,
+            threads as u64 * row_bytes as u64,
         )?;
         let stream = Stream::open(engine, matrices, segments)?;
         let kernels = match options.isa {
@@ -155,8 +163,8 @@ impl Model {
                 why: "this processor does not have it".into(),
             })?,
         };
-        let multiplier = Multiplier::new(stream, kernels, options.threads);
-        let crew = Crew::new(options.threads, multiplier)?;
+        let multiplier = Multiplier::new(stream, kernels, threads);
+        let crew = Crew::new(threads, multiplier)?;
         Ok(Model {
             inner: Arc::new(Inner {
                 engine: engine.clone(),

@@ -169,6 +169,11 @@ impl Multiplier {
         Ok(())
     }
 
+    /// Gives back the memory of what was multiplied last.
+    pub(super) fn forget_sums(&self) {
+        *lock(&self.out) = Vec::new();
+    }
+
     /// Bytes that the threads and the present columns take.
     pub(super) fn memory_bytes(&self) -> u64 {
         let task = self.task.read().unwrap_or_else(PoisonError::into_inner);

@@ -8,12 +8,13 @@ use crate::kernels::Isa;
 /// answers a read of 256 KiB within half a millisecond or so when it is that busy.
 const AHEAD_BYTES: u64 = 6 << 20;
 const BATCH: usize = 64;
+const THREADS_MAX: usize = 1024;
 
 /// How to open a model.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ModelOptions {
-    pub(super) threads: usize,
+    pub(super) threads: Option<usize>,
     pub(super) batch: usize,
     pub(super) ahead_bytes: u64,
     pub(super) pool_bytes: Option<u64>,
@@ -30,7 +31,7 @@ impl ModelOptions {
     /// The defaults.
     pub fn new() -> ModelOptions {
         ModelOptions {
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: None,
             batch: BATCH,
             ahead_bytes: AHEAD_BYTES,
             pool_bytes: None,
@@ -38,11 +39,11 @@ impl ModelOptions {
         }
     }
 
-    /// Threads that compute, the caller's included. Default: one for each processor. They sleep while there is nothing to
-    /// do.
+    /// Threads that compute, the caller's included. They sleep while there is nothing to do. Default: one for each
+    /// processor, or fewer where the pool has no room for a piece of the model for each of them.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> ModelOptions {
-        self.threads = threads.clamp(1, 1024);
+        self.threads = Some(threads.clamp(1, THREADS_MAX));
         self
     }
 
@@ -74,6 +75,17 @@ impl ModelOptions {
     pub fn isa(mut self, isa: Isa) -> ModelOptions {
         self.isa = Some(isa);
         self
+    }
+
+    /// Threads to try with, and whether fewer will do.
+    pub(super) fn threads_wanted(&self) -> (usize, bool) {
+        match self.threads {
+            Some(threads) => (threads, false),
+            None => {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                (processors.min(THREADS_MAX), true)
+            }
+        }
     }
 
     /// Frames it may take.

@@ -18,9 +18,10 @@ const PASSES: usize = 16;
 pub struct ModelPlan {
     /// Bytes of weights that stay in the pool.
     pub resident_bytes: u64,
-    /// Bytes of weights that are read for every token, or batch of a prompt's tokens.
+    /// Bytes of weights that are read for every token, or batch of a prompt's tokens (all but the last batch of a prompt
+    /// go without the head).
     pub streamed_bytes: u64,
-    /// Bytes of small tensors that stay in memory beside the pool.
+    /// Bytes of small tensors, and of the list of what is read, that stay in memory beside the pool.
     pub memory_bytes: u64,
     /// Threads that compute.
     pub threads: usize,

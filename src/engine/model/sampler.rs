@@ -164,18 +164,22 @@ impl Sampler {
         chosen.or(self.left.last()).map(|&(_, token)| token)
     }
 
-    /// Makes what was said lately less likely.
+    /// Makes what was said lately less likely. The tokens that are left are in ascending order still.
     fn punish(&mut self, before: &[u32]) {
         let from = before.len().saturating_sub(self.sampling.repeat_last);
-        let recent = &before[from..];
+        let mut recent = before[from..].to_vec();
+        recent.sort_unstable();
+        recent.dedup();
         let penalty = self.sampling.repeat_penalty;
-        for (logit, token) in &mut self.left {
-            if recent.contains(token) {
-                *logit = if *logit > 0.0 {
-                    *logit / penalty
-                } else {
-                    *logit * penalty
-                };
+        for token in recent {
+            let Ok(at) = self.left.binary_search_by_key(&token, |&(_, token)| token) else {
+                continue;
+            };
+            let logit = &mut self.left[at].0;
+            if *logit > 0.0 {
+                *logit /= penalty;
+            } else {
+                *logit *= penalty;
             }
         }
     }
@@ -187,5 +191,30 @@ impl Sampler {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sampler, Sampling};
+
+    #[test]
+    fn what_was_said_lately_is_less_likely_once_however_often_it_was_said() {
+        let logits = [f32::NAN, 4.0, 3.0, -1.0, -1.5];
+        let choose = |penalty: f32, last: usize, before: &[u32]| {
+            let sampling = Sampling::new().repeat_penalty(penalty, last);
+            Sampler::new(sampling).choose(&logits, before)
+        };
+        assert_eq!(choose(1.0, 64, &[1, 1]), Some(1));
+        // 4 / 1.3 is more than 3, and 4 / 1.3 / 1.3 is not.
+        assert_eq!(choose(1.3, 64, &[1, 1, 0, 99]), Some(1));
+        assert_eq!(choose(1.5, 64, &[1, 0]), Some(2));
+        // Too long ago.
+        assert_eq!(choose(1.5, 2, &[1, 0, 0]), Some(1));
+        assert_eq!(choose(1.5, 0, &[1]), Some(1));
+        // One below zero gets lower still.
+        let below = [-1.0, -1.5];
+        let sampling = Sampling::new().repeat_penalty(2.0, 1);
+        assert_eq!(Sampler::new(sampling).choose(&below, &[0]), Some(1));
     }
 }

@@ -143,6 +143,13 @@ impl Segments {
         Ok(())
     }
 
+    /// Bytes that they take themselves.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let segments = self.all.capacity() * size_of::<Segment>();
+        let indices = self.streamed.capacity() * size_of::<usize>();
+        (segments + indices) as u64
+    }
+
     /// The segments of a group.
     pub(super) fn of_group(&self, group: &Group) -> Range<usize> {
         let ends = |matrix: usize| self.of_matrix.get(matrix).cloned().unwrap_or(0..0);

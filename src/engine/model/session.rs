@@ -14,7 +14,7 @@ pub struct Session {
     model: Model,
     kv: KvCache,
     tokens: Vec<u32>,
-    /// Of the last token; empty before the first.
+    /// Of the last token; empty before the first, and after a prompt that was not run to its end.
     logits: Vec<f32>,
     /// The last token that was generated, which has not been run yet.
     pending: Option<u32>,
@@ -102,12 +102,16 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::ContextFull`] and [`Error::NoSuchToken`], before anything is run; [`Error::Cancelled`] and those of
-    /// [`crate::Field::read`] ([`Error::Forked`] among them), after which the session holds the batches that were run.
+    /// [`crate::Field::read`] ([`Error::Forked`] among them), after which the session holds the batches that were run, and
+    /// has no logits where there were such: more must be fed before it goes on.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         self.check(tokens)?;
         self.settle()?;
-        for batch in tokens.chunks(self.model.inner.batch) {
-            self.pass(batch, 1)?;
+        let mut batches = tokens.chunks(self.model.inner.batch).peekable();
+        while let Some(batch) = batches.next() {
+            // Only what follows the last token is asked for.
+            let wanted = usize::from(batches.peek().is_none());
+            self.pass(batch, wanted)?;
         }
         Ok(())
     }
@@ -125,6 +129,7 @@ impl Session {
             self.logits.chunks_exact(vocabulary).for_each(&mut each);
             self.logits.drain(..self.logits.len() - vocabulary);
         }
+        self.logits.shrink_to_fit();
         Ok(())
     }
 
@@ -178,7 +183,8 @@ impl Session {
         Ok(())
     }
 
-    /// Logits of what follows the tokens so far, one for each token of the vocabulary; empty before the first.
+    /// Logits of what follows the tokens so far, one for each token of the vocabulary; empty before the first, and where
+    /// [`Session::feed`] ended in between.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }
@@ -204,7 +210,7 @@ pub enum Finish {
     Count,
     /// The context has no room for another.
     ContextFull,
-    /// Nothing was fed, or no logit is a number.
+    /// Nothing was fed, or not all of it, or no logit is a number.
     NothingToSay,
     /// The session's cancel handle was used.
     Cancelled,

@@ -14,8 +14,9 @@ pub struct ModelStats {
     pub io_wait: Duration,
     /// How long threads multiplied.
     pub compute: Duration,
-    /// Bytes of memory beside the engine's budget and the sessions' keys and values: small tensors, the columns of a batch,
-    /// scratch.
+    /// Bytes of memory beside the engine's budget and the sessions: small tensors, the columns of a batch, scratch. A
+    /// session has its keys and values, and its logits: four bytes for each token of the vocabulary, twelve while it draws
+    /// one.
     pub memory_bytes: u64,
 }
 

@@ -6,7 +6,7 @@ use super::weights::Matrix;
 use crate::engine::Engine;
 use crate::engine::batch::Batch;
 use crate::engine::view::View;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sync::lock;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,8 +25,9 @@ pub(super) struct Stream {
     /// Streamed segment `n` of the endless sequence of passes is in slot `n % slots`.
     slots: Vec<Mutex<Slot>>,
     ahead: Mutex<Ahead>,
-    /// Where in that sequence the pass in progress begins.
+    /// Where in that sequence the pass in progress begins and ends.
     pass: AtomicU64,
+    pass_end: AtomicU64,
     waited_ns: AtomicU64,
     computed_ns: AtomicU64,
     /// Bytes of weights that were used, and of these, bytes that had to be read.
@@ -70,10 +71,21 @@ impl Stream {
                 submit(&mut resident, &matrices, segment, index as u64)?;
             }
         }
-        resident.wait(segments.resident);
+        let there = resident.wait(segments.resident);
         // A page that cannot be read is found now, and not by the first token.
         for index in 0..segments.resident {
-            resident.view(index)?;
+            match resident.view(index) {
+                Err(Error::Busy { .. }) if there < segments.resident => {
+                    // It could not even be asked for: something else of this engine pins what it needs.
+                    let missing = segments.all.iter().filter(
+                        |segment| matches!(segment.place, Place::Resident(place) if place >= index),
+                    );
+                    let need: u64 = missing.map(|segment| segment.pages).sum();
+                    let field = &matrices[0].tensor.field().shared;
+                    return Err(field.pool_pinned(u32::try_from(need).unwrap_or(u32::MAX)));
+                }
+                view => drop(view?),
+            }
         }
         // Segments of one page each would fill it.
         let slots = segments.window_pages as usize + 1;
@@ -90,6 +102,7 @@ impl Stream {
             resident,
             ahead: Mutex::default(),
             pass: AtomicU64::new(0),
+            pass_end: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             computed_ns: AtomicU64::new(0),
             used_bytes: AtomicU64::new(0),
@@ -102,18 +115,44 @@ impl Stream {
         self.segments.streamed.len() as u64
     }
 
-    /// Number `n` of the sequence.
+    /// Number `n` of the sequence, of the pass in progress or later. Whatever that pass leaves out, those after it are
+    /// expected to be whole.
     fn segment(&self, n: u64) -> &Segment {
-        let index = self.segments.streamed[(n % self.streamed()) as usize];
-        &self.segments.all[index]
+        let (start, end) = (self.pass.load(Relaxed), self.pass_end.load(Relaxed));
+        let place = if n < end {
+            n - start
+        } else {
+            (n - end) % self.streamed()
+        };
+        &self.segments.all[self.segments.streamed[place as usize]]
     }
 
     fn slot(&self, n: u64) -> &Mutex<Slot> {
         &self.slots[(n % self.slots.len() as u64) as usize]
     }
 
+    /// Begins a pass that uses the first `count` of all segments, each once; asks for the first of them.
+    pub(super) fn begin(&self, count: usize) -> Result<()> {
+        let streamed = self.segments.streamed.partition_point(|&at| at < count) as u64;
+        let end = self.pass.load(Relaxed) + streamed;
+        if streamed < self.streamed() {
+            let mut ahead = lock(&self.ahead);
+            // What is there already of segments that this pass leaves out was read for a whole one.
+            for slot in &self.slots {
+                let mut slot = lock(slot);
+                if let Some(n) = slot.holds.filter(|&n| n >= end) {
+                    ahead.pages -= self.segment(n).pages;
+                    slot.clear();
+                }
+            }
+            ahead.next = ahead.next.min(end);
+        }
+        self.pass_end.store(end, Relaxed);
+        self.read_ahead()
+    }
+
     /// Asks for as much as the window has room for.
-    pub(super) fn read_ahead(&self) -> Result<()> {
+    fn read_ahead(&self) -> Result<()> {
         if self.slots.is_empty() {
             return Ok(());
         }
@@ -137,9 +176,9 @@ impl Stream {
         }
     }
 
-    /// Ends a pass in which every segment was used.
+    /// Ends a pass in which every segment was used that it began with.
     pub(super) fn end(&self) {
-        self.pass.fetch_add(self.streamed(), Relaxed);
+        self.pass.store(self.pass_end.load(Relaxed), Relaxed);
     }
 
     /// Forgets a pass that was not finished: the next one starts from its beginning.
@@ -191,6 +230,12 @@ impl Stream {
         }
         let started = Instant::now();
         slot.batch.wait(1);
+        if matches!(slot.batch.view(0), Err(Error::PoolPinned { .. })) {
+            // There was no room when it was asked for, which is long ago.
+            slot.clear();
+            self.send(&mut slot, n)?;
+            slot.batch.wait(1);
+        }
         self.waited_ns.fetch_add(nanoseconds(started), Relaxed);
         let result = {
             let view = slot.batch.view(0)?;

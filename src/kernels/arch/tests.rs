@@ -189,8 +189,9 @@ fn a_product_and_a_sum_are_rounded_as_the_instruction_set_says() {
         let mut floats = [(); 3].map(|()| [(); 16].map(|()| random.float()));
         if round % 2 == 0 {
             // The sum is what the product's rounding leaves.
-            for l in 0..16 {
-                floats[2][l] = -(floats[0][l] * floats[1][l]);
+            let [a, b, c] = &mut floats;
+            for ((a, b), c) in a.iter().zip(b).zip(c) {
+                *c = -(*a * *b);
             }
         }
         let [a, b, c] = floats;

@@ -2,7 +2,8 @@
 
 use super::byte_level;
 use super::index::{ENTRIES_MAX, Index};
-use super::merging::{Joined, Merging};
+use super::memory::room;
+use super::merging::{Joined, Scratch};
 use super::metadata::{Metadata, excerpt};
 use super::pre_tokenizer::PreTokenizer;
 use super::vocabulary::Vocabulary;
@@ -27,13 +28,6 @@ pub(super) struct BytePairs {
     bytes: Vec<Option<u32>>,
 }
 
-/// What encoding a text needs from word to word.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    merging: Merging,
-    letters: String,
-}
-
 impl BytePairs {
     pub(super) fn read(metadata: &Metadata<'_>, vocabulary: &Vocabulary) -> Result<BytePairs> {
         let pre_tokenizer = PreTokenizer::read(metadata)?;
@@ -51,8 +45,8 @@ impl BytePairs {
         let byte_token = |byte| vocabulary.find(byte_level::letter(byte).encode_utf8(&mut letter));
         let mut pairs = BytePairs {
             pre_tokenizer,
-            merges: Vec::with_capacity(len as usize),
-            index: Index::new(len as usize),
+            merges: room(len as usize, "merges")?,
+            index: Index::new(len as usize)?,
             bytes: (0..=u8::MAX).map(byte_token).collect(),
         };
         let mut whole = String::new();
@@ -127,9 +121,9 @@ impl BytePairs {
         tokens: &mut Vec<u32>,
     ) {
         if self.pre_tokenizer.prefers_whole_words() {
-            scratch.letters.clear();
-            scratch.letters.extend(word.bytes().map(byte_level::letter));
-            if let Some(token) = vocabulary.find(&scratch.letters) {
+            scratch.text.clear();
+            scratch.text.extend(word.bytes().map(byte_level::letter));
+            if let Some(token) = vocabulary.find(&scratch.text) {
                 tokens.push(token);
                 return;
             }

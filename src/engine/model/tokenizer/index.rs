@@ -3,6 +3,8 @@
 //! Four bytes a slot, three quarters of the slots used. A slot has the number and ten bits of the hash, so that most
 //! searches for what is not there look at no text. Hashes are keyed: no file can choose entries that pile up.
 
+use super::memory::filled;
+use crate::error::Result;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 const NUMBER_BITS: u32 = 22;
@@ -20,13 +22,13 @@ pub(super) struct Index {
 
 impl Index {
     /// An empty table for `entries`, at most [`ENTRIES_MAX`].
-    pub(super) fn new(entries: usize) -> Index {
+    pub(super) fn new(entries: usize) -> Result<Index> {
         // Never full, so that every search ends.
         let slots = entries + entries / 3 + 1;
-        Index {
-            slots: vec![EMPTY; slots],
+        Ok(Index {
+            slots: filled(EMPTY, slots, "places of an index")?,
             hasher: RandomState::new(),
-        }
+        })
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
@@ -34,6 +36,7 @@ impl Index {
     }
 
     /// Where the search for `key` begins, and its ten bits at the place that they have in a slot.
+    #[inline]
     fn start(&self, key: impl Hash) -> (usize, u32) {
         let hash = self.hasher.hash_one(key);
         let at = ((hash >> 32) * self.slots.len() as u64) >> 32;
@@ -41,6 +44,7 @@ impl Index {
     }
 
     /// The number of the entry `key`, where `is_it` says whether a number is that entry's.
+    #[inline]
     pub(super) fn find(&self, key: impl Hash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let (start, bits) = self.start(key);
         let (before, after) = self.slots.split_at_checked(start)?;

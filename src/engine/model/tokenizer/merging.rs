@@ -37,7 +37,26 @@ struct Candidate {
     token: u32,
 }
 
-/// Symbols, and the pairs of them. Kept from word to word, for its memory.
+impl Candidate {
+    /// The two symbols, where they are still what they were.
+    #[inline]
+    fn pair(&self, symbols: &[Symbol]) -> Option<(Symbol, Symbol)> {
+        let left = *symbols.get(self.left as usize)?;
+        let right = *symbols.get(left.next as usize)?;
+        // A symbol only grows or goes: with the same length these are the same two.
+        (left.bytes > 0 && left.bytes + right.bytes == self.bytes).then_some((left, right))
+    }
+}
+
+/// What encoding a text needs from word to word, kept for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) merging: Merging,
+    /// The word as the vocabulary writes it.
+    pub(super) text: String,
+}
+
+/// Symbols, and the pairs of them.
 #[derive(Debug, Default)]
 pub(super) struct Merging {
     symbols: Vec<Symbol>,
@@ -45,8 +64,12 @@ pub(super) struct Merging {
 }
 
 impl Merging {
-    /// Forgets all, and makes room for `symbols` of them: 36 bytes each.
+    /// Forgets all, and makes room for `symbols` of them: 36 bytes each, and no more while they are joined.
     pub(super) fn start(&mut self, symbols: usize) {
+        if self.symbols.capacity() < symbols {
+            // Gone before there is more: never both.
+            *self = Merging::default();
+        }
         self.symbols.clear();
         self.queue.clear();
         self.symbols.reserve_exact(symbols);
@@ -74,6 +97,13 @@ impl Merging {
         self.symbols.get(number as usize).copied()
     }
 
+    #[cold]
+    fn forget_pairs_that_are_gone(&mut self) {
+        let symbols = &self.symbols;
+        self.queue
+            .retain(|Reverse(candidate)| candidate.pair(symbols).is_some());
+    }
+
     fn consider(&mut self, left: u32, join: &impl Fn(&Symbol, &Symbol) -> Option<Joined>) {
         let Some(first) = self.symbol(left) else {
             return;
@@ -82,6 +112,10 @@ impl Merging {
             return;
         };
         if let Some(joined) = join(&first, &second) {
+            if self.queue.len() == self.queue.capacity() {
+                // There are fewer pairs than symbols: those that are gone make room, each time for twice as many.
+                self.forget_pairs_that_are_gone();
+            }
             self.queue.push(Reverse(Candidate {
                 rank: joined.rank,
                 left,
@@ -100,16 +134,9 @@ impl Merging {
             self.consider(left, &join);
         }
         while let Some(Reverse(candidate)) = self.queue.pop() {
-            let Some(left) = self.symbol(candidate.left) else {
+            let Some((left, right)) = candidate.pair(&self.symbols) else {
                 continue;
             };
-            let Some(right) = self.symbol(left.next) else {
-                continue;
-            };
-            // A symbol only grows or goes: with the same length these are the same two.
-            if left.bytes == 0 || left.bytes + right.bytes != candidate.bytes {
-                continue;
-            }
             if let Some(gone) = self.symbols.get_mut(left.next as usize) {
                 gone.bytes = 0;
             }

@@ -184,8 +184,8 @@ impl PreTokenizer {
                 let mut numbers = |part: &str| words::apart(part, words::one_number, &mut *word);
                 let mut unspaced = |part: &str| words::apart(part, words::unspaced, &mut numbers);
                 let mut marks = |part: &str| words::apart(part, punctuation, &mut unspaced);
-                let mut words = |part: &str| words::apart(part, letters, &mut marks);
-                words::apart(text, words::one_newline, &mut words);
+                let mut letters = |part: &str| words::apart(part, letters, &mut marks);
+                words::apart(text, words::one_newline, &mut letters);
             }
             Falcon => {
                 let punctuation = |c| class(c) == Class::Punctuation || "$+<=>^~|`".contains(c);

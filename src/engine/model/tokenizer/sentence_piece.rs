@@ -1,7 +1,8 @@
 //! SentencePiece as GGUF means it: characters joined to pieces of the vocabulary, the pair with the best score first, and
 //! bytes for characters that the vocabulary lacks.
 
-use super::merging::{Joined, Merging, Symbol};
+use super::memory::room;
+use super::merging::{Joined, Scratch, Symbol};
 use super::metadata::Metadata;
 use super::vocabulary::Vocabulary;
 use crate::engine::{Value, ValueType};
@@ -21,13 +22,6 @@ pub(super) struct SentencePiece {
     space_prefix: bool,
 }
 
-/// What encoding a text needs from stretch to stretch.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    merging: Merging,
-    stretch: String,
-}
-
 impl SentencePiece {
     /// `unknown` is the token of what can be written neither as a piece nor as bytes.
     pub(super) fn read(
@@ -37,7 +31,7 @@ impl SentencePiece {
     ) -> Result<SentencePiece> {
         let scores = metadata.array_of(SCORES, ValueType::F32, vocabulary.len())?;
         let scores = scores.ok_or_else(|| metadata.missing(SCORES))?;
-        let mut ranks = Vec::with_capacity(vocabulary.len() as usize);
+        let mut ranks = room(vocabulary.len() as usize, "scores")?;
         for score in &scores {
             match score? {
                 Value::F32(score) if !score.is_nan() => ranks.push(rank(score)),
@@ -91,7 +85,7 @@ impl SentencePiece {
             if previous.is_some_and(|previous| !self.neighbours.have(previous, c)) {
                 self.encode_stretch(vocabulary, scratch, tokens);
             }
-            scratch.stretch.push(c);
+            scratch.text.push(c);
             previous = Some(c);
         }
         self.encode_stretch(vocabulary, scratch, tokens);
@@ -104,8 +98,11 @@ impl SentencePiece {
         scratch: &mut Scratch,
         tokens: &mut Vec<u32>,
     ) {
-        let Scratch { merging, stretch } = scratch;
-        let text = |symbol: &Symbol| {
+        let Scratch {
+            merging,
+            text: stretch,
+        } = scratch;
+        let written = |symbol: &Symbol| {
             let start = symbol.start as usize;
             stretch.get(start..start + symbol.bytes as usize)
         };
@@ -130,7 +127,7 @@ impl SentencePiece {
                 tokens.push(symbol.token);
                 continue;
             }
-            for byte in text(symbol).unwrap_or_default().bytes() {
+            for byte in written(symbol).unwrap_or_default().bytes() {
                 tokens.extend(self.bytes.get(usize::from(byte)));
             }
         }

@@ -3,7 +3,9 @@
 //! The longest token in the whole text is taken first, wherever it is, then the next: what llama.cpp does with one search
 //! of the text for each of thousands of tokens is here one pass that finds all places, and a queue of them.
 
+use super::memory::room;
 use super::vocabulary::{Kind, Vocabulary};
+use crate::error::Result;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -36,7 +38,7 @@ struct Place {
 }
 
 impl Specials {
-    pub(super) fn of(vocabulary: &Vocabulary) -> Specials {
+    pub(super) fn of(vocabulary: &Vocabulary) -> Result<Specials> {
         let is_special = |&token: &u32| {
             let kind = vocabulary.kind(token);
             let kinds = [Kind::Control, Kind::UserDefined, Kind::Unknown];
@@ -45,14 +47,15 @@ impl Specials {
                 .is_some_and(|piece| !piece.is_empty());
             written && kind.is_some_and(|kind| kinds.contains(&kind))
         };
-        let mut tokens: Vec<u32> = (0..vocabulary.len()).filter(is_special).collect();
-        tokens.shrink_to_fit();
+        let specials = (0..vocabulary.len()).filter(is_special);
+        let mut tokens: Vec<u32> = room(specials.clone().count(), "special tokens")?;
+        tokens.extend(specials);
         let piece = |token: u32| vocabulary.piece(token).unwrap_or_default().as_bytes();
         tokens.sort_unstable_by_key(|&token| piece(token));
 
         // In this order the pieces that one begins with are the last before it that begin each other.
         let mut open: Vec<(u32, &[u8])> = Vec::new();
-        let mut shorter = Vec::with_capacity(tokens.len());
+        let mut shorter = room(tokens.len(), "special tokens")?;
         for (index, &token) in tokens.iter().enumerate() {
             while open
                 .pop_if(|(_, prefix)| !piece(token).starts_with(prefix))
@@ -63,11 +66,11 @@ impl Specials {
         }
         let before = |byte: u8| tokens.partition_point(|&token| piece(token).first() < Some(&byte));
         let starts = (0..=u8::MAX).map(|byte| before(byte) as u32).collect();
-        Specials {
+        Ok(Specials {
             tokens,
             shorter,
             starts,
-        }
+        })
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! All text lies in one block. A token costs its text, four bytes for its place, one for its kind and 5.3 in the index.
 
 use super::index::{ENTRIES_MAX, Index};
+use super::memory::{filled, refused, room};
 use super::metadata::{Metadata, excerpt};
 use crate::engine::{Array, Value, ValueType};
 use crate::error::Result;
@@ -68,17 +69,29 @@ impl Vocabulary {
         }
         // A string is eight bytes of length and its text: exactly as much as is there.
         let text_bytes = (range.end - range.start).saturating_sub(8 * len);
+        let text_bytes_max = u64::from(u32::MAX).min(len * PIECE_BYTES_MAX as u64);
+        if text_bytes > text_bytes_max {
+            return Err(metadata.malformed(
+                range.start,
+                TOKENS,
+                format_args!("has {text_bytes} bytes of text, more than {text_bytes_max}"),
+            ));
+        }
+        let (len, text_bytes) = (len as usize, text_bytes as usize);
+        let mut text = String::new();
+        text.try_reserve_exact(text_bytes)
+            .map_err(|_| refused(text_bytes, "bytes of pieces"))?;
         let mut vocabulary = Vocabulary {
-            text: String::with_capacity(text_bytes as usize),
-            ends: Vec::with_capacity(len as usize),
-            kinds: vec![Kind::Normal; len as usize],
-            index: Index::new(len as usize),
+            text,
+            ends: room(len, "pieces")?,
+            kinds: filled(Kind::Normal, len, "kinds")?,
+            index: Index::new(len)?,
             longest: 0,
         };
         for piece in &tokens {
             vocabulary.add(metadata, &tokens, &piece?)?;
         }
-        if let Some(kinds) = metadata.array_of(KINDS, ValueType::I32, len as u32)? {
+        if let Some(kinds) = metadata.array_of(KINDS, ValueType::I32, vocabulary.len())? {
             vocabulary.set_kinds(metadata, &kinds)?;
         }
         Ok(vocabulary)
