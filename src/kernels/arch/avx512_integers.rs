@@ -55,12 +55,24 @@ impl Integers for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn quarters(self, from: [&[u8; 16]; 4]) -> __m512i {
+    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> __m512i {
+        let (first, _) = blocks[0][at..].as_chunks::<16>();
+        let (second, _) = blocks[1][at..].as_chunks::<16>();
+        let (third, _) = blocks[2][at..].as_chunks::<16>();
+        let (fourth, _) = blocks[3][at..].as_chunks::<16>();
         arrays!({
-            let x = _mm512_castsi128_si512(_mm_loadu_si128(from[0].as_ptr().cast()));
-            let x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(from[1].as_ptr().cast()));
-            let x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(from[2].as_ptr().cast()));
-            _mm512_inserti32x4::<3>(x, _mm_loadu_si128(from[3].as_ptr().cast()))
+            let x = _mm512_castsi128_si512(_mm_loadu_si128(first[0].as_ptr().cast()));
+            let x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(second[0].as_ptr().cast()));
+            let x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(third[0].as_ptr().cast()));
+            _mm512_inserti32x4::<3>(x, _mm_loadu_si128(fourth[0].as_ptr().cast()))
+        })
+    }
+
+    #[inline(always)]
+    fn halves_of(self, from: [&[u8; 32]; 2]) -> __m512i {
+        arrays!({
+            let x = _mm512_castsi256_si512(_mm256_loadu_si256(from[0].as_ptr().cast()));
+            _mm512_inserti64x4::<1>(x, _mm256_loadu_si256(from[1].as_ptr().cast()))
         })
     }
 
@@ -132,13 +144,15 @@ impl Integers for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn add_where(self, x: __m512i, bits: u64, byte: u8) -> __m512i {
-        registers!(_mm512_mask_add_epi8(
-            x,
-            bits,
-            x,
-            _mm512_set1_epi8(byte as i8)
-        ))
+    fn add_where<const FROM: usize>(self, x: __m512i, bits: __m512i, more: u8) -> __m512i {
+        registers!({
+            let from = FROM as i64 * 0x0101_0101_0101_0101;
+            let bytes = _mm_set_epi64x(from + 0x0101_0101_0101_0101, from);
+            let spread = _mm512_shuffle_epi8(bits, _mm512_broadcast_i32x4(bytes));
+            let bit = _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64);
+            let set = _mm512_test_epi8_mask(spread, bit);
+            _mm512_mask_add_epi8(x, set, x, _mm512_set1_epi8(more as i8))
+        })
     }
 
     #[inline(always)]
@@ -204,6 +218,17 @@ impl Integers for Avx512Vnni {
             // Quarter k has the sums of quarters k.
             let index = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             _mm512_permutexvar_epi32(index, sums)
+        })
+    }
+
+    #[inline(always)]
+    fn sum_halves(self, parts: [__m512i; 2]) -> __m512i {
+        registers!({
+            let [a, b] = parts;
+            _mm512_add_epi32(
+                _mm512_shuffle_i32x4::<0x88>(a, b),
+                _mm512_shuffle_i32x4::<0xdd>(a, b),
+            )
         })
     }
 

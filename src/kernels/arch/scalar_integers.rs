@@ -48,8 +48,13 @@ impl Integers for Scalar {
     }
 
     #[inline(always)]
-    fn quarters(self, from: [&[u8; 16]; 4]) -> Bytes {
-        from_fn(|l| from[l / 16][l % 16])
+    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> Bytes {
+        from_fn(|l| blocks[l / 16][at + l % 16])
+    }
+
+    #[inline(always)]
+    fn halves_of(self, from: [&[u8; 32]; 2]) -> Bytes {
+        from_fn(|l| from[l / 32][l % 32])
     }
 
     #[inline(always)]
@@ -92,8 +97,9 @@ impl Integers for Scalar {
     }
 
     #[inline(always)]
-    fn add_where(self, x: Bytes, bits: u64, byte: u8) -> Bytes {
-        from_fn(|l| x[l] + if bits >> l & 1 == 1 { byte } else { 0 })
+    fn add_where<const FROM: usize>(self, x: Bytes, bits: Bytes, more: u8) -> Bytes {
+        let bit = |l: usize| bits[l / 16 * 16 + FROM + l % 16 / 8] >> (l % 8) & 1;
+        from_fn(|l| x[l] + bit(l) * more)
     }
 
     #[inline(always)]
@@ -141,6 +147,14 @@ impl Integers for Scalar {
     #[inline(always)]
     fn sum_lanes(self, parts: [[i32; 16]; 4]) -> [i32; 16] {
         from_fn(|l| parts[l / 4][4 * (l % 4)..][..4].iter().sum())
+    }
+
+    #[inline(always)]
+    fn sum_halves(self, parts: [[i32; 16]; 2]) -> [i32; 16] {
+        from_fn(|l| {
+            let from = l / 4 % 2 * 8 + l % 4;
+            parts[l / 8][from] + parts[l / 8][from + 4]
+        })
     }
 
     #[inline(always)]

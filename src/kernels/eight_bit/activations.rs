@@ -30,6 +30,8 @@ struct Blocks<Q, N> {
     quants: Vec<Q>,
     /// Of a column.
     quants_len: usize,
+    /// As they come: for formats of 32 elements.
+    plain: Vec<[i8; 32]>,
     scales: Vec<f32>,
     /// Rounded to half precision: for formats of 32 elements.
     sums: Vec<f32>,
@@ -76,13 +78,55 @@ impl Order {
     }
 }
 
+/// A column for formats of 32 elements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Column32<'x> {
+    quants: &'x [Group],
+    plain: &'x [[i8; 32]],
+    /// Where a chunk may begin in a group of four blocks: every `1 << apart` blocks.
+    apart: u32,
+    /// Groups of each such beginning.
+    groups: usize,
+    scales: &'x [f32],
+    sums: &'x [f32],
+    negative: &'x [i32],
+}
+
 /// What a format of 32 elements multiplies sixteen blocks with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk32<'x> {
     pub(super) quants: &'x [Group; 4],
+    /// The same quants, two blocks after the other.
+    pub(super) plain: &'x [[i8; 64]; 8],
     pub(super) scales: &'x [f32; CHUNK],
     pub(super) sums: &'x [f32; CHUNK],
     pub(super) negative: &'x [i32; CHUNK],
+}
+
+impl<'x> Column32<'x> {
+    /// The blocks from number `at` on, which is what a multiple of sixteen leaves by their number.
+    #[inline(always)]
+    pub(super) fn chunk(&self, at: usize) -> Chunk32<'x> {
+        let first = ((at % 4) >> self.apart) * self.groups + at / 4;
+        let (quants, _) = self.quants[first..first + 4].as_chunks();
+        let plain = sixteen(self.plain, at).as_flattened();
+        let (plain, _) = plain.as_chunks::<64>().0.as_chunks();
+        Chunk32 {
+            quants: &quants[0],
+            plain: &plain[0],
+            scales: sixteen(self.scales, at),
+            sums: sixteen(self.sums, at),
+            negative: sixteen(self.negative, at),
+        }
+    }
+}
+
+/// A column for formats of 256 elements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Column256<'x> {
+    quants: &'x [Block],
+    scales: &'x [f32],
+    negative: &'x [[i16; 16]],
 }
 
 /// What a format of 256 elements multiplies sixteen blocks with.
@@ -91,6 +135,18 @@ pub(super) struct Chunk256<'x> {
     pub(super) quants: &'x [Block; CHUNK],
     pub(super) scales: &'x [f32; CHUNK],
     pub(super) negative: &'x [[i16; 16]; CHUNK],
+}
+
+impl<'x> Column256<'x> {
+    /// The blocks from number `at` on.
+    #[inline(always)]
+    pub(super) fn chunk(&self, at: usize) -> Chunk256<'x> {
+        Chunk256 {
+            quants: sixteen(self.quants, at),
+            scales: sixteen(self.scales, at),
+            negative: sixteen(self.negative, at),
+        }
+    }
 }
 
 /// Where a chunk may begin in a group of four blocks: at how many places, and how far apart.
@@ -122,6 +178,7 @@ impl Activations {
                 count: 0,
                 quants: Vec::new(),
                 quants_len: 0,
+                plain: Vec::new(),
                 scales: Vec::new(),
                 sums: Vec::new(),
                 negative: Vec::new(),
@@ -161,33 +218,29 @@ impl Activations {
         bytes as u64
     }
 
-    /// Blocks of 32 from number `at` of a column on; `at` is what a multiple of sixteen leaves by their number.
-    #[inline(always)]
-    pub(super) fn chunk_32(&self, column: usize, at: usize) -> Chunk32<'_> {
+    /// A column for formats of 32 elements.
+    pub(super) fn column_32(&self, column: usize) -> Column32<'_> {
         let blocks = &self.blocks_32;
-        let (_, apart) = phases(blocks.count);
-        let phase = at % 4 / apart;
-        let groups = blocks.groups();
-        let first = column * blocks.quants_len + phase * groups + at / 4;
-        let (quants, _) = blocks.quants[first..first + 4].as_chunks();
-        let at = column * blocks.round() + at;
-        Chunk32 {
-            quants: &quants[0],
-            scales: sixteen(&blocks.scales, at),
-            sums: sixteen(&blocks.sums, at),
-            negative: sixteen(&blocks.negative, at),
+        let round = column * blocks.round()..(column + 1) * blocks.round();
+        Column32 {
+            quants: &blocks.quants[column * blocks.quants_len..][..blocks.quants_len],
+            plain: &blocks.plain[round.clone()],
+            apart: phases(blocks.count).1.trailing_zeros(),
+            groups: blocks.groups(),
+            scales: &blocks.scales[round.clone()],
+            sums: &blocks.sums[round.clone()],
+            negative: &blocks.negative[round],
         }
     }
 
-    /// Blocks of 256 from number `at` of a column on.
-    #[inline(always)]
-    pub(super) fn chunk_256(&self, order: Order, column: usize, at: usize) -> Chunk256<'_> {
+    /// A column for formats of 256 elements.
+    pub(super) fn column_256(&self, order: Order, column: usize) -> Column256<'_> {
         let blocks = &self.blocks_256[order as usize];
-        let at = column * blocks.round() + at;
-        Chunk256 {
-            quants: sixteen(&blocks.quants, at),
-            scales: sixteen(&blocks.scales, at),
-            negative: sixteen(&blocks.negative, at),
+        let round = column * blocks.round()..(column + 1) * blocks.round();
+        Column256 {
+            quants: &blocks.quants[round.clone()],
+            scales: &blocks.scales[round.clone()],
+            negative: &blocks.negative[round],
         }
     }
 
@@ -215,6 +268,7 @@ impl<Q, N> Blocks<Q, N> {
 
     fn memory_bytes(&self) -> usize {
         self.quants.capacity() * size_of::<Q>()
+            + self.plain.capacity() * 32
             + (self.scales.capacity() + self.sums.capacity()) * size_of::<f32>()
             + self.negative.capacity() * size_of::<N>()
     }
@@ -340,6 +394,7 @@ impl IntegerAlgorithm for Quantize32<'_> {
     fn run<N: Integers>(self, n: N) {
         let simd = n.floats();
         let Quantize32 { x, len, to } = self;
+        to.plain.clear();
         to.scales.clear();
         to.sums.clear();
         to.negative.clear();
@@ -370,6 +425,7 @@ impl IntegerAlgorithm for Quantize32<'_> {
                 to.scales.push(to_half(scale));
                 to.sums.push(to_half(scale * sum as f32));
                 to.negative.push(-sum);
+                to.plain.push(bytes);
                 let (halves, _) = bytes.as_chunks::<16>();
                 for phase in 0..phases {
                     // Wherever it comes round.
@@ -390,6 +446,7 @@ impl IntegerAlgorithm for Quantize32<'_> {
             for again in first..first + CHUNK - 1 {
                 to.scales.push(to.scales[again]);
                 to.sums.push(to.sums[again]);
+                to.plain.push(to.plain[again]);
                 to.negative.push(to.negative[again]);
             }
         }

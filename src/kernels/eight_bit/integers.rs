@@ -15,7 +15,9 @@ pub(in crate::kernels) trait Integers: Copy {
 
     fn load(self, from: &[u8; 64]) -> Self::Q;
     fn load_signed(self, from: &[i8; 64]) -> Self::Q;
-    fn quarters(self, from: [&[u8; 16]; 4]) -> Self::Q;
+    /// Sixteen bytes at `at` of each block.
+    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> Self::Q;
+    fn halves_of(self, from: [&[u8; 32]; 2]) -> Self::Q;
     /// The same bytes in both halves.
     fn twice(self, from: &[u8; 32]) -> Self::Q;
     fn splat(self, x: u8) -> Self::Q;
@@ -28,8 +30,8 @@ pub(in crate::kernels) trait Integers: Copy {
     fn shift_words<const A: i32, const B: i32>(self, x: Self::Q) -> Self::Q;
     /// `table[index]` of each byte of `index`, which is below 16.
     fn look_up(self, table: &[i8; 16], index: Self::Q) -> Self::Q;
-    /// `x`, and `byte` more where the bit of `bits` is set.
-    fn add_where(self, x: Self::Q, bits: u64, byte: u8) -> Self::Q;
+    /// In each quarter: `x`, and `more` where a bit is set, byte `l`'s being bit `l % 8` of byte `FROM + l / 8` of `bits`.
+    fn add_where<const FROM: usize>(self, x: Self::Q, bits: Self::Q, more: u8) -> Self::Q;
 
     /// To each lane the products of its four bytes of `weights`, 0 to 127, with those of `x`, -127 to 127.
     fn dot(self, to: IntegersOf<Self>, weights: Self::Q, x: Self::Q) -> IntegersOf<Self>;
@@ -53,6 +55,8 @@ pub(in crate::kernels) trait Integers: Copy {
 
     /// In lane `4 * g + k` the four lanes of quarter `k` of `parts[g]`.
     fn sum_lanes(self, parts: [IntegersOf<Self>; 4]) -> IntegersOf<Self>;
+    /// In quarter `2 * g + k` the sums of the quarters of half `k` of `parts[g]`.
+    fn sum_halves(self, parts: [IntegersOf<Self>; 2]) -> IntegersOf<Self>;
     /// In lane `4 * g + k` lane `k` of all quarters of `parts[g]`.
     fn sum_quarters(self, parts: [IntegersOf<Self>; 4]) -> IntegersOf<Self>;
     fn zero(self) -> IntegersOf<Self>;

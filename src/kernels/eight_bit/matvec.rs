@@ -52,7 +52,17 @@ fn first<S: Simd>(simd: S, count: usize, x: S::F) -> S::F {
     simd.select(kept, x, simd.splat(0.0))
 }
 
-impl<T: Packed> Matvec<'_, T> {
+impl<'s, T: Packed> Matvec<'s, T> {
+    /// `C` columns from `column` on.
+    #[inline(always)]
+    fn views<const C: usize>(&self, column: usize) -> [T::Column<'s>; C] {
+        let mut views = [T::column(self.x, column); C];
+        for (c, view) in views.iter_mut().enumerate() {
+            *view = T::column(self.x, column + c);
+        }
+        views
+    }
+
     /// `C` columns from `column` on, of the rows from `row` on, of which there are as many as `weights` has: less than
     /// `STRIP` blocks in all.
     #[inline(always)]
@@ -67,10 +77,15 @@ impl<T: Packed> Matvec<'_, T> {
         // Sixteen more than there are, because the last lanes of a row are read with those behind them.
         let mut products = [[0.0; STRIP + 2 * CHUNK]; C];
         let mut filled = [T::NOTHING; CHUNK];
+        let x = self.views(column);
+        let mut at = 0;
         for from in (0..weights.len()).step_by(CHUNK) {
             let chunk = chunk::<T>(weights, from, &mut filled);
-            let at = from % self.blocks;
-            let p = T::products::<N, C>(n, chunk, self.x, column, at);
+            let p = T::products::<N, C>(n, chunk, &x, at);
+            at += CHUNK;
+            while at >= self.blocks {
+                at -= self.blocks;
+            }
             for (products, p) in products.iter_mut().zip(p) {
                 let (to, _) = products[from..].as_chunks_mut();
                 simd.store(p, &mut to[0]);
@@ -107,9 +122,10 @@ impl<T: Packed> Matvec<'_, T> {
         let simd = n.floats();
         let mut sums: [FloatsOf<N>; C] = [simd.splat(0.0); C];
         let mut filled = [T::NOTHING; CHUNK];
+        let x = self.views(column);
         for from in (0..weights.len()).step_by(CHUNK) {
             let chunk = chunk::<T>(weights, from, &mut filled);
-            let p = T::products::<N, C>(n, chunk, self.x, column, from);
+            let p = T::products::<N, C>(n, chunk, &x, from);
             let left = weights.len() - from;
             for (sum, p) in sums.iter_mut().zip(p) {
                 let p = if left < CHUNK {

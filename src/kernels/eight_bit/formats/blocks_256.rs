@@ -1,7 +1,7 @@
 //! The formats of 256 elements: a block is four vectors of quants, each sixteen of which have a scale.
 
 use super::Packed;
-use crate::kernels::eight_bit::activations::{Activations, Order};
+use crate::kernels::eight_bit::activations::{Activations, Column256, Order};
 use crate::kernels::eight_bit::integers::{BytesOf, FloatsOf, Integers, IntegersOf};
 use crate::kernels::formats::{
     IQ4_XS, NON_LINEAR, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, field, six_bit_pairs,
@@ -36,7 +36,6 @@ trait Blocks256 {
     type Block: Copy;
     const QUANTS: Quants;
     const SCALE_AT: usize;
-    const SIXTEENS: Order;
 
     fn parts<N: Integers>(n: N, block: &Self::Block) -> Parts<N>;
 }
@@ -46,8 +45,7 @@ trait Blocks256 {
 fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C: usize>(
     n: N,
     blocks: &[[u8; B]; 16],
-    x: &Activations,
-    column: usize,
+    columns: &[Column256<'_>; C],
     at: usize,
 ) -> [FloatsOf<N>; C] {
     let simd = n.floats();
@@ -56,7 +54,7 @@ fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C:
     for (number, block) in blocks.iter().enumerate() {
         let parts = T::parts(n, block);
         for c in 0..C {
-            let x = x.chunk_256(T::SIXTEENS, column + c, at);
+            let x = columns[c].chunk(at);
             let mut sum = n.zero();
             for (p, quants) in x.quants[number].0.iter().enumerate() {
                 let (mut weights, mut quants) = (parts.quants[p], n.load_signed(quants));
@@ -86,7 +84,7 @@ fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C:
     let scales = n.halves(blocks, T::SCALE_AT);
     let mut products = [simd.splat(0.0); C];
     for (c, product) in products.iter_mut().enumerate() {
-        let x_scales = simd.load(x.chunk_256(T::SIXTEENS, column + c, at).scales);
+        let x_scales = simd.load(columns[c].chunk(at).scales);
         let sums = n.to_floats(all_lanes(n, &sums[c]));
         let scales = simd.mul(scales, x_scales);
         *product = match T::QUANTS {
@@ -157,7 +155,6 @@ macro_rules! blocks_256 {
             type Block = [u8; $bytes];
             const QUANTS: Quants = $quants;
             const SCALE_AT: usize = $scale;
-            const SIXTEENS: Order = $order;
 
             #[inline(always)]
             fn parts<N: Integers>($n: N, $block: &[u8; $bytes]) -> Parts<N> {
@@ -174,15 +171,20 @@ macro_rules! blocks_256 {
                 bytes.as_chunks()
             }
 
+            type Column<'x> = Column256<'x>;
+
+            fn column(x: &Activations, column: usize) -> Column256<'_> {
+                x.column_256($order, column)
+            }
+
             #[inline(always)]
             fn products<N: Integers, const C: usize>(
                 n: N,
                 blocks: &[[u8; $bytes]; 16],
-                x: &Activations,
-                column: usize,
+                columns: &[Column256<'_>; C],
                 at: usize,
             ) -> [FloatsOf<N>; C] {
-                products::<N, $name, $bytes, C>(n, blocks, x, column, at)
+                products::<N, $name, $bytes, C>(n, blocks, columns, at)
             }
         }
     };

@@ -1,7 +1,7 @@
 //! The formats of 32 elements: four blocks fill a vector with their first halves and one with their second ones.
 
 use super::Packed;
-use crate::kernels::eight_bit::activations::{Activations, Chunk32};
+use crate::kernels::eight_bit::activations::{Activations, Chunk32, Column32};
 use crate::kernels::eight_bit::integers::{FloatsOf, Integers, IntegersOf};
 use crate::kernels::formats::{
     E2M1, IQ4_NL, MXFP4, NON_LINEAR, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, field, half_of_power,
@@ -22,8 +22,10 @@ trait Blocks32 {
     const QUANTS: Quants;
     /// Where a half-precision offset is, if there is one.
     const OFFSET: Option<usize>;
+    /// The quants of two blocks at a time, as they come.
+    const PLAIN: bool;
 
-    /// The quants of four blocks: the first halves, the second ones.
+    /// The quants of four blocks: the first halves and the second ones, or the first two blocks and the others.
     fn quants<N: Integers>(n: N, blocks: &[Self::Block; 4]) -> [N::Q; 2];
     fn scales<N: Integers>(n: N, blocks: &[Self::Block; 16]) -> FloatsOf<N>;
     fn offsets<N: Integers>(n: N, blocks: &[Self::Block; 16]) -> FloatsOf<N>;
@@ -40,6 +42,20 @@ fn times<N: Integers>(n: N, sums: &[i32; 16], factor: i32) -> IntegersOf<N> {
     }
 }
 
+#[inline(always)]
+fn dot<N: Integers, T: Blocks32>(
+    n: N,
+    to: IntegersOf<N>,
+    weights: N::Q,
+    x: &[i8; 64],
+) -> IntegersOf<N> {
+    let x = n.load_signed(x);
+    match T::QUANTS {
+        Quants::Above(_) => n.dot(to, weights, x),
+        Quants::Signed => n.dot_signed(to, weights, x),
+    }
+}
+
 /// The sums of the blocks' products.
 #[inline(always)]
 fn sums<N: Integers, T: Blocks32>(
@@ -48,13 +64,16 @@ fn sums<N: Integers, T: Blocks32>(
     x: &Chunk32<'_>,
 ) -> IntegersOf<N> {
     let mut parts = [n.zero(); 4];
-    for ((part, weights), x) in parts.iter_mut().zip(weights).zip(x.quants) {
-        for (&weights, x) in weights.iter().zip(&x.0) {
-            let x = n.load_signed(x);
-            *part = match T::QUANTS {
-                Quants::Above(_) => n.dot(*part, weights, x),
-                Quants::Signed => n.dot_signed(*part, weights, x),
-            };
+    for (g, part) in parts.iter_mut().enumerate() {
+        let [first, second] = weights[g];
+        if T::PLAIN {
+            *part = n.sum_halves([
+                dot::<N, T>(n, n.zero(), first, &x.plain[2 * g]),
+                dot::<N, T>(n, n.zero(), second, &x.plain[2 * g + 1]),
+            ]);
+        } else {
+            let sum = dot::<N, T>(n, n.zero(), first, &x.quants[g].0[0]);
+            *part = dot::<N, T>(n, sum, second, &x.quants[g].0[1]);
         }
     }
     let sums = n.sum_lanes(parts);
@@ -73,8 +92,7 @@ fn sums<N: Integers, T: Blocks32>(
 fn products<N: Integers, T: Blocks32, const C: usize>(
     n: N,
     blocks: &[T::Block; 16],
-    x: &Activations,
-    column: usize,
+    columns: &[Column32<'_>; C],
     at: usize,
 ) -> [FloatsOf<N>; C] {
     let simd = n.floats();
@@ -86,7 +104,7 @@ fn products<N: Integers, T: Blocks32, const C: usize>(
     let scales = T::scales(n, blocks);
     let mut products = [simd.splat(0.0); C];
     for (c, product) in products.iter_mut().enumerate() {
-        let x = x.chunk_32(column + c, at);
+        let x = columns[c].chunk(at);
         let sums = n.to_floats(sums::<N, T>(n, &weights, &x));
         let scales = simd.mul(scales, simd.load(x.scales));
         *product = match T::OFFSET {
@@ -111,6 +129,7 @@ macro_rules! blocks_32 {
             type Block = [u8; $bytes];
             const QUANTS: Quants = $quants;
             const OFFSET: Option<usize> = $offset;
+            const PLAIN: bool = size_of::<Self::Block>() > 32;
 
             #[inline(always)]
             fn quants<N: Integers>($n: N, $blocks: &[[u8; $bytes]; 4]) -> [N::Q; 2] {
@@ -137,42 +156,34 @@ macro_rules! blocks_32 {
                 bytes.as_chunks()
             }
 
+            type Column<'x> = Column32<'x>;
+
+            fn column(x: &Activations, column: usize) -> Column32<'_> {
+                x.column_32(column)
+            }
+
             #[inline(always)]
             fn products<N: Integers, const C: usize>(
                 n: N,
                 blocks: &[[u8; $bytes]; 16],
-                x: &Activations,
-                column: usize,
+                columns: &[Column32<'_>; C],
                 at: usize,
             ) -> [FloatsOf<N>; C] {
-                products::<N, $name, C>(n, blocks, x, column, at)
+                products::<N, $name, C>(n, blocks, columns, at)
             }
         }
     };
 }
 
-/// Sixteen bytes at `at` of each block.
-#[inline(always)]
-fn sixteens<N: Integers, const B: usize>(n: N, blocks: &[[u8; B]; 4], at: usize) -> N::Q {
-    n.quarters([
-        field(&blocks[0], at),
-        field(&blocks[1], at),
-        field(&blocks[2], at),
-        field(&blocks[3], at),
-    ])
-}
-
 /// Nibbles at `at + 4`, with the fifth bits at `at`.
 #[inline(always)]
 fn five_bits<N: Integers, const B: usize>(n: N, blocks: &[[u8; B]; 4], at: usize) -> [N::Q; 2] {
-    let (mut low, mut high) = (0, 0);
-    for (k, block) in blocks.iter().enumerate() {
-        let bits = u64::from(u32::from_le_bytes(*field(block, at)));
-        low |= (bits & 0xffff) << (16 * k);
-        high |= (bits >> 16) << (16 * k);
-    }
-    let [first, second] = n.nibbles(sixteens(n, blocks, at + 4));
-    [n.add_where(first, low, 16), n.add_where(second, high, 16)]
+    let bits = n.quarters(blocks, at);
+    let [first, second] = n.nibbles(n.quarters(blocks, at + 4));
+    [
+        n.add_where::<0>(first, bits, 16),
+        n.add_where::<2>(second, bits, 16),
+    ]
 }
 
 /// The levels of a table that nibbles at `at` name.
@@ -183,16 +194,16 @@ fn levels<N: Integers, const B: usize>(
     blocks: &[[u8; B]; 4],
     at: usize,
 ) -> [N::Q; 2] {
-    let [first, second] = n.nibbles(sixteens(n, blocks, at));
+    let [first, second] = n.nibbles(n.quarters(blocks, at));
     [n.look_up(table, first), n.look_up(table, second)]
 }
 
 blocks_32!(Q4_0, 18 bytes, Quants::Above(8), offset None, |n, blocks| {
-    n.nibbles(sixteens(n, blocks, 2))
+    n.nibbles(n.quarters(blocks, 2))
 });
 
 blocks_32!(Q4_1, 20 bytes, Quants::Above(0), offset Some(2), |n, blocks| {
-    n.nibbles(sixteens(n, blocks, 4))
+    n.nibbles(n.quarters(blocks, 4))
 });
 
 blocks_32!(Q5_0, 22 bytes, Quants::Above(16), offset None, |n, blocks| {
@@ -204,7 +215,8 @@ blocks_32!(Q5_1, 24 bytes, Quants::Above(0), offset Some(2), |n, blocks| {
 });
 
 blocks_32!(Q8_0, 34 bytes, Quants::Signed, offset None, |n, blocks| {
-    [sixteens(n, blocks, 2), sixteens(n, blocks, 18)]
+    let [a, b, c, d] = blocks;
+    [n.halves_of([field(a, 2), field(b, 2)]), n.halves_of([field(c, 2), field(d, 2)])]
 });
 
 blocks_32!(IQ4_NL, 18 bytes, Quants::Signed, offset None, |n, blocks| {

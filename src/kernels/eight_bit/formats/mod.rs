@@ -16,12 +16,16 @@ pub(super) trait Packed {
     /// The blocks of some bytes, and what is left of these.
     fn split(bytes: &[u8]) -> (&[Self::Block], &[u8]);
 
-    /// `p` of sixteen blocks, with `C` columns from `column` on, whose blocks begin with number `at`.
+    /// A column of activations, as the format needs it.
+    type Column<'x>: Copy;
+
+    fn column(x: &Activations, column: usize) -> Self::Column<'_>;
+
+    /// `p` of sixteen blocks with each column, whose blocks begin with number `at`.
     fn products<N: Integers, const C: usize>(
         n: N,
         blocks: &[Self::Block; 16],
-        x: &Activations,
-        column: usize,
+        columns: &[Self::Column<'_>; C],
         at: usize,
     ) -> [FloatsOf<N>; C];
 }

@@ -1,0 +1,253 @@
+//! `Kernels::matvec_quantized` beside ggml: its `vec_dot` row by row, and its repacked matrices where it has them.
+//!
+//! Needs cmake and libclang; from `benches/peers`, whose configuration counts:
+//! `CMAKE_BUILD_PARALLEL_LEVEL=2 cargo run --release --bin products [ISA]`.
+//!
+//! One thread; rows of 4096 elements (576 in the column `576`); a matrix of 512 KiB, which stays in L2, and one of
+//! 256 MiB. Activations are quantized beforehand, but for the repacked matrices, which ggml multiplies in a graph: there
+//! they are part of it, a few per cent of the small matrix. Rounds are interleaved: ours, vec_dot, repacked, ours once
+//! more (the A/A column). Medians of the rounds' ratios, with quartiles.
+
+use llama_cpp_sys_2 as ggml;
+use ringfield::kernels::{Activations, Isa, Kernels, RowFormat};
+use std::ffi::{CStr, c_void};
+use std::hint::black_box;
+use std::time::Instant;
+
+const TYPES: [(RowFormat, ggml::ggml_type); 13] = [
+    (RowFormat::Q4_0, ggml::GGML_TYPE_Q4_0),
+    (RowFormat::Q4_1, ggml::GGML_TYPE_Q4_1),
+    (RowFormat::Q5_0, ggml::GGML_TYPE_Q5_0),
+    (RowFormat::Q5_1, ggml::GGML_TYPE_Q5_1),
+    (RowFormat::Q8_0, ggml::GGML_TYPE_Q8_0),
+    (RowFormat::Q2_K, ggml::GGML_TYPE_Q2_K),
+    (RowFormat::Q3_K, ggml::GGML_TYPE_Q3_K),
+    (RowFormat::Q4_K, ggml::GGML_TYPE_Q4_K),
+    (RowFormat::Q5_K, ggml::GGML_TYPE_Q5_K),
+    (RowFormat::Q6_K, ggml::GGML_TYPE_Q6_K),
+    (RowFormat::IQ4_NL, ggml::GGML_TYPE_IQ4_NL),
+    (RowFormat::IQ4_XS, ggml::GGML_TYPE_IQ4_XS),
+    (RowFormat::MXFP4, ggml::GGML_TYPE_MXFP4),
+];
+
+/// Weights as a model has them: the sum of twelve uniform numbers is nearly normal.
+fn weights(len: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..len)
+        .map(|_| (0..12).map(|_| uniform()).sum::<f32>() * 0.02)
+        .collect()
+}
+
+/// Rows of `len` elements, packed by ggml; after the first 64 they come again.
+fn packed(kind: ggml::ggml_type, len: usize, rows: usize, row_bytes: usize) -> Vec<u8> {
+    let some = rows.min(64);
+    let weights = weights(some * len);
+    let mut packed = vec![0u8; rows * row_bytes];
+    // SAFETY: `weights` has `some` rows of `len`, and `packed` at least their bytes; these types need no importances.
+    let bytes = unsafe {
+        ggml::ggml_quantize_chunk(
+            kind,
+            weights.as_ptr(),
+            packed.as_mut_ptr().cast(),
+            0,
+            some as i64,
+            len as i64,
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(bytes, some * row_bytes);
+    for row in some..rows {
+        packed.copy_within((row % some) * row_bytes..(row % some + 1) * row_bytes, row * row_bytes);
+    }
+    packed
+}
+
+/// Seconds of one call.
+fn time(seconds: f64, mut call: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut calls = 0;
+    loop {
+        call();
+        calls += 1;
+        let took = start.elapsed().as_secs_f64();
+        if took >= seconds {
+            return took / f64::from(calls);
+        }
+    }
+}
+
+/// The median and the quartiles beside it.
+fn spread(mut of: Vec<f64>) -> (f64, f64, f64) {
+    of.sort_by(f64::total_cmp);
+    (of[of.len() / 2], of[of.len() / 4], of[of.len() * 3 / 4])
+}
+
+/// ggml's repacked matrix times a vector, as a graph.
+struct Repacked {
+    backend: ggml::ggml_backend_t,
+    graph: *mut ggml::ggml_cgraph,
+    out: *mut ggml::ggml_tensor,
+}
+
+impl Repacked {
+    /// `None` where ggml repacks no such matrix.
+    fn new(kind: ggml::ggml_type, matrix: &[u8], x: &[f32], rows: usize) -> Option<Repacked> {
+        type Extra = unsafe extern "C" fn(ggml::ggml_backend_dev_t) -> *mut ggml::ggml_backend_buffer_type_t;
+        // SAFETY: ggml's documented way: a context without memory, tensors in buffers of their kinds, one graph. All of it
+        // lives as long as the process.
+        unsafe {
+            let device = ggml::ggml_backend_dev_by_type(ggml::GGML_BACKEND_DEVICE_TYPE_CPU);
+            let reg = ggml::ggml_backend_dev_backend_reg(device);
+            let name = c"ggml_backend_dev_get_extra_bufts";
+            let extra = ggml::ggml_backend_reg_get_proc_address(reg, name.as_ptr());
+            if extra.is_null() {
+                return None;
+            }
+            let extra: Extra = std::mem::transmute::<*mut c_void, Extra>(extra);
+            let mut kinds = extra(device);
+            let repack = loop {
+                let buffer_kind = *kinds;
+                if buffer_kind.is_null() {
+                    return None;
+                }
+                let name = CStr::from_ptr(ggml::ggml_backend_buft_name(buffer_kind));
+                if name.to_bytes().ends_with(b"REPACK") {
+                    break buffer_kind;
+                }
+                kinds = kinds.add(1);
+            };
+            let context = || {
+                ggml::ggml_init(ggml::ggml_init_params {
+                    mem_size: 1 << 20,
+                    mem_buffer: std::ptr::null_mut(),
+                    no_alloc: true,
+                })
+            };
+            let (of_weights, of_rest) = (context(), context());
+            let w = ggml::ggml_new_tensor_2d(of_weights, kind, x.len() as i64, rows as i64);
+            if ggml::ggml_backend_alloc_ctx_tensors_from_buft(of_weights, repack).is_null() || (*w).extra.is_null() {
+                return None;
+            }
+            ggml::ggml_backend_tensor_set(w, matrix.as_ptr().cast(), 0, matrix.len());
+            let column = ggml::ggml_new_tensor_2d(of_rest, ggml::GGML_TYPE_F32, x.len() as i64, 1);
+            let out = ggml::ggml_mul_mat(of_rest, w, column);
+            let backend = ggml::ggml_backend_cpu_init();
+            ggml::ggml_backend_cpu_set_n_threads(backend, 1);
+            ggml::ggml_backend_alloc_ctx_tensors(of_rest, backend);
+            ggml::ggml_backend_tensor_set(column, x.as_ptr().cast(), 0, size_of_val(x));
+            let graph = ggml::ggml_new_graph(of_rest);
+            ggml::ggml_build_forward_expand(graph, out);
+            Some(Repacked { backend, graph, out })
+        }
+    }
+
+    fn run(&self) {
+        // SAFETY: made by `new`.
+        let status = unsafe { ggml::ggml_backend_graph_compute(self.backend, self.graph) };
+        assert_eq!(status, 0);
+    }
+
+    fn first(&self) -> f32 {
+        let mut first = 0.0f32;
+        // SAFETY: made by `new`; it has at least one element.
+        unsafe { ggml::ggml_backend_tensor_get(self.out, (&raw mut first).cast(), 0, 4) };
+        first
+    }
+}
+
+/// One measurement.
+fn measure(kernels: Kernels, format: RowFormat, kind: ggml::ggml_type, len: usize, bytes: usize, rounds: usize, seconds: f64) {
+    // One type by itself: `RINGFIELD_TYPE=Q8_0`.
+    if std::env::var("RINGFIELD_TYPE").is_ok_and(|only| only != format.name()) {
+        return;
+    }
+    let row_bytes = format.row_bytes(len).expect("whole blocks");
+    let rows = bytes / row_bytes / 16 * 16;
+    let matrix = packed(kind, len, rows, row_bytes);
+    let x = weights(len);
+    let mut activations = Activations::new();
+    kernels.quantize(&x, 1, &[format], &mut activations).expect("whole blocks");
+    // SAFETY: a valid type; the table is static.
+    let traits = unsafe { *ggml::ggml_get_type_traits_cpu(kind) };
+    let vec_dot = traits.vec_dot.expect("a function");
+    let mut quantized = vec![0u8; 8 * len];
+    // SAFETY: as above.
+    let from_float = unsafe { *ggml::ggml_get_type_traits_cpu(traits.vec_dot_type) }.from_float.expect("a function");
+    // SAFETY: eight bytes an element are more than any type's.
+    unsafe { from_float(x.as_ptr(), quantized.as_mut_ptr().cast(), len as i64) };
+    let repacked = Repacked::new(kind, &matrix, &x, rows);
+    let (mut out, mut theirs) = (vec![0.0f32; rows], vec![0.0f32; rows]);
+    let mut ours = || {
+        kernels
+            .matvec_quantized(format, black_box(&matrix), black_box(&activations), black_box(&mut out))
+            .expect("shapes that fit");
+    };
+    let mut dots = || {
+        for (out, row) in black_box(&mut theirs).iter_mut().zip(matrix.chunks_exact(row_bytes)) {
+            // SAFETY: `row` has `len` elements of this type, `quantized` as many of its partner.
+            unsafe { vec_dot(len as i32, out, 0, row.as_ptr().cast(), 0, quantized.as_ptr().cast(), 0, 1) };
+        }
+    };
+    let (mut a, mut b, mut c, mut d) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..rounds {
+        a.push(time(seconds, &mut ours));
+        b.push(time(seconds, &mut dots));
+        if let Some(repacked) = &repacked {
+            c.push(time(seconds, || repacked.run()));
+        }
+        d.push(time(seconds, &mut ours));
+    }
+    let ratio = |x: &[f64], y: &[f64]| spread(x.iter().zip(y).map(|(x, y)| x / y).collect());
+    let (dot, dot_low, dot_high) = ratio(&b, &a);
+    let (again, ..) = ratio(&d, &a);
+    let far = out.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+    let rate = |seconds: &[f64]| (rows * row_bytes) as f64 / spread(seconds.to_vec()).0 / 1e9;
+    print!(
+        "{:7} {len:5} {:7} KiB {:7.1} {:7.1} {dot:6.2} ({dot_low:4.2}-{dot_high:4.2})",
+        format.name(),
+        rows * row_bytes >> 10,
+        rate(&a),
+        rate(&b)
+    );
+    match &repacked {
+        None => print!("       -                     "),
+        Some(repacked) => {
+            let (pack, low, high) = ratio(&c, &a);
+            print!(" {:7.1} {pack:6.2} ({low:4.2}-{high:4.2})", rate(&c));
+            assert!((repacked.first() - out[0]).abs() < 1e-2, "{} {}", repacked.first(), out[0]);
+        }
+    }
+    println!("  {again:5.2}  {far:.1e}");
+}
+
+fn main() {
+    let kernels = match std::env::args().nth(1) {
+        None => Kernels::new(),
+        Some(name) => Isa::ALL
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .and_then(Kernels::with)
+            .expect("an instruction set of this processor"),
+    };
+    // SAFETY: once, before everything else.
+    unsafe { ggml::ggml_cpu_init() };
+    println!("ringfield {}; ggml {}\n", kernels.isa(), option_env!("CFLAGS").unwrap_or("its own flags"));
+    println!("type      len     matrix    ours    dots  ratio (quartiles) repacked  ratio (quartiles)   A/A  difference");
+    for (format, kind) in TYPES {
+        measure(kernels, format, kind, 4096, 512 << 10, 41, 0.004);
+    }
+    for (format, kind) in TYPES {
+        if format.block_elements() == 32 {
+            measure(kernels, format, kind, 576, 512 << 10, 41, 0.004);
+        }
+    }
+    for (format, kind) in TYPES {
+        measure(kernels, format, kind, 4096, 256 << 20, 9, 0.02);
+    }
+}
