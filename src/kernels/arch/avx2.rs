@@ -1,5 +1,6 @@
 //! AVX2: a vector is two registers.
 
+use super::avx2_integers::Avx2Integers;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use super::x86_bytes::x86_bytes;
@@ -12,6 +13,12 @@ proof! {
 }
 
 impl Avx2 {
+    /// Whoever has these has this.
+    #[inline(always)]
+    pub(super) fn of_integers(_: Avx2Integers) -> Avx2 {
+        Avx2(())
+    }
+
     /// Eight 16-bit numbers for each register.
     #[inline(always)]
     fn load_16_bits(self, from: &[u8; 32]) -> [__m128i; 2] {

@@ -6,7 +6,7 @@ use super::scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::simd128;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, avx512_integers, sse41};
+use super::{avx2, avx2_integers, avx512, avx512_integers, sse41};
 use crate::kernels::eight_bit::IntegerAlgorithm;
 use crate::kernels::isa::Isa;
 use crate::kernels::simd::Algorithm;
@@ -124,6 +124,8 @@ impl Proof {
 pub(in crate::kernels) enum IntegerProof {
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(avx512_integers::Avx512Vnni),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2_integers::Avx2Integers),
     Scalar(scalar::Scalar),
 }
 
@@ -132,7 +134,12 @@ impl IntegerProof {
     pub(in crate::kernels) fn beside(isa: Isa) -> IntegerProof {
         let found = match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512_integers::Avx512Vnni::new().map(IntegerProof::Avx512Vnni),
+            Isa::Avx512 => match avx512_integers::Avx512Vnni::new() {
+                Some(vnni) => Some(IntegerProof::Avx512Vnni(vnni)),
+                None => avx2_integers::Avx2Integers::new().map(IntegerProof::Avx2),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2_integers::Avx2Integers::new().map(IntegerProof::Avx2),
             _ => None,
         };
         found.unwrap_or(IntegerProof::Scalar(scalar::Scalar))
@@ -144,6 +151,8 @@ impl IntegerProof {
         match self {
             #[cfg(target_arch = "x86_64")]
             IntegerProof::Avx512Vnni(vnni) => vnni.run(algorithm),
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::Avx2(avx2) => avx2.run(algorithm),
             IntegerProof::Scalar(scalar) => algorithm.run(scalar),
         }
     }
