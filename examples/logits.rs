@@ -1,23 +1,33 @@
 //! Writes the logits after every token of a text: for judging the arithmetic, or for scoring texts.
 //!
-//! `cargo run --release --example logits -- MODEL.gguf TEXT.txt LOGITS.npy IDS.txt [MiB of memory]`
+//! `cargo run --release --example logits -- MODEL.gguf TEXT.txt LOGITS.npy IDS.txt [MiB of memory] [eight-bit]`
 //!
 //! LOGITS.npy has a row of 32-bit floats for each token of the vocabulary's size, IDS.txt the tokens. Keys and values are
 //! kept in single precision. `scripts/reference.py compare` compares two such files.
 
-use ringfield::{EncodeOptions, Engine, KvFormat, Model, SessionOptions, Tokenizer};
+use ringfield::{
+    Arithmetic, EncodeOptions, Engine, KvFormat, Model, ModelOptions, SessionOptions, Tokenizer,
+};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, text, logits, ids, budget @ ..] = &arguments[..] else {
-        return Err("usage: logits MODEL.gguf TEXT.txt LOGITS.npy IDS.txt [MiB]".into());
+    let [model, text, logits, ids, rest @ ..] = &arguments[..] else {
+        return Err(
+            "usage: logits MODEL.gguf TEXT.txt LOGITS.npy IDS.txt [MiB] [eight-bit]".into(),
+        );
     };
-    let budget = budget.first().map_or(Ok(64), |mib| mib.parse::<u64>())?;
+    let budget = rest.first().map_or(Ok(64), |mib| mib.parse::<u64>())?;
+    let arithmetic = match rest.get(1).map(String::as_str) {
+        None => Arithmetic::Exact,
+        Some("eight-bit") => Arithmetic::EightBit,
+        Some(other) => return Err(format!("no such arithmetic: {other}").into()),
+    };
     let engine = Engine::builder().dram_budget(budget << 20).build()?;
-    let model = Model::open(&engine, model)?;
+    let options = ModelOptions::new().arithmetic(arithmetic);
+    let model = Model::open_with(&engine, model, options)?;
     let tokenizer = Tokenizer::open(model.gguf())?;
     let options = EncodeOptions::new().add_special(true);
     let tokens = tokenizer.encode(&fs::read_to_string(text)?, options)?;

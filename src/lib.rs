@@ -60,10 +60,10 @@ mod tiers;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{
-    Array, ArrayIter, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field, FieldRange,
-    Finish, Generation, Gguf, KvFormat, LaneStats, Model, ModelOptions, ModelPlan, ModelStats,
-    OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors, Sampling,
-    Session, SessionOptions, Spin, Stats, Tensor, TensorType, Value, ValueType, View,
+    Arithmetic, Array, ArrayIter, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field,
+    FieldRange, Finish, Generation, Gguf, KvFormat, LaneStats, Model, ModelOptions, ModelPlan,
+    ModelStats, OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
+    Sampling, Session, SessionOptions, Spin, Stats, Tensor, TensorType, Value, ValueType, View,
 };
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{Decoder, EncodeOptions, Message, Role, Tokenizer};

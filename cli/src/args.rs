@@ -62,6 +62,9 @@ pub(crate) struct ModelArgs {
     /// Threads that compute [default: one for each processor]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<usize>,
+    /// What packed weights are multiplied with
+    #[arg(long, value_enum, default_value = "exact")]
+    pub(crate) arithmetic: Arithmetic,
     /// How the engine reads
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) backend: Backend,
@@ -307,6 +310,15 @@ pub(crate) enum Peer {
     Mmap,
     /// O_DIRECT pread from threads
     Pread,
+}
+
+/// What packed weights are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arithmetic {
+    /// Activations of 32 bits
+    Exact,
+    /// Activations of eight bits: faster
+    EightBit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

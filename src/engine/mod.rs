@@ -33,8 +33,8 @@ pub use formats::safetensors::{Dtype, SafeTensor, SafeTensors};
 pub use future::ReadFuture;
 pub use model::tokenizer::{Decoder, EncodeOptions, Message, Role, Tokenizer};
 pub use model::{
-    Cancel, Finish, Generation, KvFormat, Model, ModelOptions, ModelPlan, ModelStats, Sampling,
-    Session, SessionOptions,
+    Arithmetic, Cancel, Finish, Generation, KvFormat, Model, ModelOptions, ModelPlan, ModelStats,
+    Sampling, Session, SessionOptions,
 };
 pub use plan::{FieldRange, Plan};
 pub use report::Report;

@@ -63,6 +63,11 @@ impl RowFormat {
         with_format!(self, T => <T as Format>::GRAIN)
     }
 
+    /// True where several elements share a scale; false for floats.
+    pub const fn is_packed(self) -> bool {
+        self.block_elements() > 1
+    }
+
     /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
         with_format!(self, T => size_of::<<T as Format>::Block>() * <T as Format>::GRAIN / <T as Format>::ELEMENTS)

@@ -170,3 +170,103 @@ fn a_product_does_not_depend_on_the_call_the_batch_or_other_formats() {
         }
     }
 }
+
+#[test]
+fn what_does_not_fit_is_an_error_and_nothing_is_nothing() {
+    let mut random = Random::new(79);
+    for kernels in every_isa() {
+        for format in packed_formats() {
+            let len = 2 * format.block_elements();
+            let packed = rows(&mut random, format, 3, len);
+            let x = random.floats(2 * len);
+            let mut activations = Activations::new();
+            let refused = |weights: &[u8], x: &Activations, rows: usize| {
+                let mut out = vec![0.0; rows];
+                kernels
+                    .matvec_quantized(format, weights, x, &mut out)
+                    .unwrap_err()
+                    .to_string()
+            };
+            // Never quantized, or for others only.
+            assert!(refused(&packed, &activations, 3).contains("out"));
+            let other = match format.block_elements() {
+                32 => RowFormat::F16,
+                _ => RowFormat::Q8_0,
+            };
+            kernels.quantize(&x, 2, &[other], &mut activations).unwrap();
+            assert!(refused(&packed, &activations, 6).contains("quantized"));
+            // No whole blocks, and columns that are none.
+            for (x, columns) in [(&x[1..len], 1), (&x[..], 3), (&x[..], 0)] {
+                assert!(
+                    kernels
+                        .quantize(x, columns, &[format], &mut activations)
+                        .is_err()
+                );
+            }
+            kernels
+                .quantize(&x, 2, &[format], &mut activations)
+                .unwrap();
+            assert!(activations.memory_bytes() >= x.len() as u64);
+            assert!(refused(&packed, &activations, 5).contains("out"));
+            assert!(refused(&packed[1..], &activations, 6).contains("weights"));
+            assert!(refused(&packed, &activations, 4).contains("weights"));
+            kernels
+                .matvec_quantized(format, &[], &activations, &mut [])
+                .unwrap();
+            // Columns of nothing.
+            kernels
+                .quantize(&[], 2, &[format], &mut activations)
+                .unwrap();
+            assert!(activations.is_empty());
+            let mut out = [f32::NAN; 4];
+            kernels
+                .matvec_quantized(format, &[], &activations, &mut out)
+                .unwrap();
+            assert_eq!(out, [0.0; 4]);
+        }
+        let mut activations = Activations::new();
+        kernels
+            .quantize(&[1.0; 32], 1, &[RowFormat::Q8_0], &mut activations)
+            .unwrap();
+        for format in [RowFormat::F32, RowFormat::F16, RowFormat::Bf16] {
+            let weights = vec![0; format.row_bytes(32).unwrap()];
+            assert!(
+                kernels
+                    .matvec_quantized(format, &weights, &activations, &mut [0.0])
+                    .is_err()
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_gives_no_number_and_zeros_give_zero() {
+    let mut random = Random::new(80);
+    for kernels in every_isa() {
+        for format in packed_formats() {
+            let len = 3 * format.block_elements();
+            let packed = rows(&mut random, format, 2, len);
+            let product = |x: &[f32]| {
+                let mut activations = Activations::new();
+                kernels.quantize(x, 1, &[format], &mut activations).unwrap();
+                let mut out = [1.0; 2];
+                kernels
+                    .matvec_quantized(format, &packed, &activations, &mut out)
+                    .unwrap();
+                out
+            };
+            assert_eq!(product(&vec![0.0; len]), [0.0; 2]);
+            for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in [0, 31, len - 1] {
+                    let mut x = random.floats(len);
+                    x[at] = odd;
+                    assert!(
+                        product(&x).iter().all(|x| x.is_nan()),
+                        "{format} {odd} at {at}: {:?}",
+                        product(&x)
+                    );
+                }
+            }
+        }
+    }
+}

@@ -6,7 +6,9 @@
 
 use crate::child::skipped;
 use crate::logits;
-use ringfield::{BackendKind, Engine, KvFormat, Model, ModelOptions, Sampling, SessionOptions};
+use ringfield::{
+    Arithmetic, BackendKind, Engine, KvFormat, Model, ModelOptions, Sampling, SessionOptions,
+};
 use std::path::{Path, PathBuf};
 
 struct Real {
@@ -123,5 +125,49 @@ fn real_models_go_on_as_a_float64_forward_pass_does() {
             .collect();
         assert_eq!(got, real.follows, "{}", real.name);
         assert!(model.plan().streamed_bytes > 3 * model.plan().resident_bytes);
+    }
+}
+
+/// The logits of a row as probabilities.
+fn probabilities(bits: &[u32]) -> Vec<f64> {
+    let logits = bits.iter().map(|&bits| f64::from(f32::from_bits(bits)));
+    let most = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = logits.map(|logit| (logit - most).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(|weight| weight / total).collect()
+}
+
+#[test]
+fn eight_bit_activations_change_little() {
+    for real in MODELS {
+        let path = real.path();
+        if !path.exists() {
+            skipped!(
+                "models/{} is not here: scripts/get-models.sh takes it",
+                real.name
+            );
+        }
+        let all = |arithmetic: Arithmetic, threads: usize, batch: usize, budget: u64| {
+            let builder = Engine::builder().dram_budget(budget);
+            let options = ModelOptions::new().arithmetic(arithmetic);
+            let options = options.threads(threads).batch(batch);
+            logits(builder, options, &path, &real.prompt)
+        };
+        let exact = all(Arithmetic::Exact, 2, 64, 300 << 20);
+        let eight_bit = all(Arithmetic::EightBit, 2, 64, 300 << 20);
+        assert!(eight_bit != exact, "it does nothing");
+        assert!(eight_bit == all(Arithmetic::EightBit, 1, 5, MINIMUM_BYTES));
+        let mut divergence = 0.0;
+        for (exact, eight_bit) in exact.iter().zip(&eight_bit) {
+            let pairs = probabilities(exact)
+                .into_iter()
+                .zip(probabilities(eight_bit));
+            divergence += pairs
+                .filter(|&(p, _)| p > 0.0)
+                .map(|(p, q)| p * (p / q).ln())
+                .sum::<f64>();
+        }
+        let mean = divergence / exact.len() as f64;
+        assert!((0.0..0.015).contains(&mean), "{}: {mean}", real.name);
     }
 }

@@ -5,7 +5,8 @@ use crate::tiny::Tiny;
 use crate::writer::Dir;
 use crate::{engine, logits};
 use ringfield::{
-    BackendKind, Engine, Error, KvFormat, Model, ModelOptions, Sampling, SessionOptions, TensorType,
+    Arithmetic, BackendKind, Engine, Error, KvFormat, Model, ModelOptions, Sampling,
+    SessionOptions, TensorType,
 };
 use std::path::Path;
 
@@ -32,10 +33,15 @@ fn logits_do_not_depend_on_where_weights_lie_or_who_multiplies_them() {
         feed_forward: 3200,
         ..Tiny::large("qwen3")
     };
-    for tiny in [Tiny::large("llama"), Tiny::large("gemma3"), quantized] {
-        let name = tiny.architecture;
+    for (tiny, arithmetic) in [
+        (Tiny::large("llama"), Arithmetic::Exact),
+        (Tiny::large("gemma3"), Arithmetic::Exact),
+        (quantized, Arithmetic::Exact),
+        (quantized, Arithmetic::EightBit),
+    ] {
+        let name = format!("{} {arithmetic:?}", tiny.architecture);
         let path = dir.write(&format!("{name}.gguf"), &tiny.file().bytes());
-        let options = ModelOptions::new().threads(1);
+        let options = ModelOptions::new().threads(1).arithmetic(arithmetic);
         let expected = logits(Engine::builder(), options, &path, &TOKENS);
         let finite = |bits: &u32| f32::from_bits(*bits).is_finite();
         assert!(expected.iter().flatten().all(finite));

@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfield::{
-    Cancel, EncodeOptions, Engine, Finish, Gguf, KvFormat, Message, Model, ModelOptions, Role,
-    Sampling, SessionOptions, Tokenizer,
+    Arithmetic, Cancel, EncodeOptions, Engine, Finish, Gguf, KvFormat, Message, Model,
+    ModelOptions, Role, Sampling, SessionOptions, Tokenizer,
 };
 
 use super::EngineContext;
-use crate::args::{ModelArgs, RunArgs};
+use crate::args::{self, ModelArgs, RunArgs};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::os;
@@ -38,7 +38,10 @@ fn open(args: &ModelArgs) -> Result<(Model, u64)> {
         .backend(super::kind(args.backend))
         .build()
         .engine("the engine cannot be built")?;
-    let mut options = ModelOptions::new();
+    let mut options = ModelOptions::new().arithmetic(match args.arithmetic {
+        args::Arithmetic::Exact => Arithmetic::Exact,
+        args::Arithmetic::EightBit => Arithmetic::EightBit,
+    });
     if let Some(threads) = args.threads {
         options = options.threads(threads);
     }

@@ -36,7 +36,7 @@ use stream::Stream;
 use weights::Weights;
 
 pub use kv_cache::KvFormat;
-pub use options::{ModelOptions, SessionOptions};
+pub use options::{Arithmetic, ModelOptions, SessionOptions};
 pub use plan::ModelPlan;
 pub use sampler::Sampling;
 pub use session::{Cancel, Finish, Generation, Session};
@@ -49,7 +49,8 @@ const FRAMES_BESIDE_MIN: u64 = 4;
 ///
 /// Every weight is read through the engine's pool. As much of the model as fits stays there, pinned; the rest is read once
 /// for every token, ahead of the arithmetic. The tokens are the same, bit for bit, for every budget,
-/// page size, number of threads, size of a prompt's batches and backend.
+/// page size, number of threads, size of a prompt's batches and backend. They do depend on the [`Arithmetic`] and on whether
+/// the instruction set fuses ([`crate::kernels`]).
 ///
 /// # Examples
 /// ```no_run
@@ -163,7 +164,7 @@ impl Model {
                 why: "this processor does not have it".into(),
             })?,
         };
-        let multiplier = Multiplier::new(stream, kernels, threads);
+        let multiplier = Multiplier::new(stream, kernels, options.arithmetic, threads);
         let crew = Crew::new(threads, multiplier)?;
         Ok(Model {
             inner: Arc::new(Inner {

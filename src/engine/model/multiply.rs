@@ -1,12 +1,13 @@
 //! Groups of matrices times the present columns, by all threads, row by row as the rows come.
 
 use super::crew::Crew;
+use super::options::Arithmetic;
 use super::segments::Segment;
 use super::stream::Stream;
 use super::weights::{Group, Matrix};
 use crate::engine::view::View;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, ShapeError};
+use crate::kernels::{Activations, Kernels, RowFormat, ShapeError};
 use crate::sync::lock;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,6 +18,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 pub(super) struct Multiplier {
     pub(super) stream: Stream,
     pub(super) kernels: Kernels,
+    arithmetic: Arithmetic,
     task: RwLock<Task>,
     /// The next segment to be taken.
     next: AtomicUsize,
@@ -33,6 +35,10 @@ struct Task {
     first: usize,
     /// Columns, one after the other.
     x: Vec<f32>,
+    /// The same for packed weights, where these are multiplied with eight bits.
+    quantized: Activations,
+    /// Of the group's matrices.
+    formats: Vec<RowFormat>,
     columns: usize,
 }
 
@@ -48,10 +54,16 @@ struct Scratch {
 }
 
 impl Multiplier {
-    pub(super) fn new(stream: Stream, kernels: Kernels, threads: usize) -> Multiplier {
+    pub(super) fn new(
+        stream: Stream,
+        kernels: Kernels,
+        arithmetic: Arithmetic,
+        threads: usize,
+    ) -> Multiplier {
         Multiplier {
             stream,
             kernels,
+            arithmetic,
             task: RwLock::default(),
             next: AtomicUsize::new(0),
             out: Mutex::default(),
@@ -81,6 +93,16 @@ impl Crew<Multiplier> {
             task.columns = columns;
             task.x.clear();
             fill(&mut task.x)?;
+            if state.arithmetic == Arithmetic::EightBit {
+                let task = &mut *task;
+                task.formats.clear();
+                let formats = matrices[group.clone()].iter().map(|m| m.format);
+                task.formats.extend(formats);
+                let to = &mut task.quantized;
+                state
+                    .kernels
+                    .quantize(&task.x, columns, &task.formats, to)?;
+            }
             state.next.store(task.segments.start, Relaxed);
             *lock(&state.failed) = None;
             lock(&state.out).resize(rows * columns, 0.0);
@@ -143,6 +165,11 @@ impl Multiplier {
             let sums;
             let count = bytes.len() / matrix.row_bytes * task.columns;
             (sums, out) = std::mem::take(&mut out).split_at_mut(count);
+            if self.arithmetic == Arithmetic::EightBit && matrix.format.is_packed() {
+                return self
+                    .kernels
+                    .matvec_quantized(matrix.format, bytes, &task.quantized, sums);
+            }
             if task.columns == 1 {
                 return self.kernels.matvec(matrix.format, bytes, &task.x, sums);
             }
@@ -182,6 +209,6 @@ impl Multiplier {
             let scratch = lock(scratch);
             scratch.row.capacity() + 4 * (scratch.out.capacity() + scratch.decoded.capacity())
         });
-        (4 * floats + scratch.sum::<usize>()) as u64
+        (4 * floats + scratch.sum::<usize>()) as u64 + task.quantized.memory_bytes()
     }
 }

@@ -10,6 +10,18 @@ const AHEAD_BYTES: u64 = 6 << 20;
 const BATCH: usize = 64;
 const THREADS_MAX: usize = 1024;
 
+/// What a model multiplies its packed weights with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Arithmetic {
+    /// Each weight as the 32-bit float that it stands for, with activations of 32 bits. The default, for now.
+    #[default]
+    Exact,
+    /// Integers inside of a block, with activations of eight bits, as ggml has it. Faster, and with packed weights only:
+    /// F32, F16 and BF16 are multiplied exactly all the same.
+    EightBit,
+}
+
 /// How to open a model.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -19,6 +31,7 @@ pub struct ModelOptions {
     pub(super) ahead_bytes: u64,
     pub(super) pool_bytes: Option<u64>,
     pub(super) isa: Option<Isa>,
+    pub(super) arithmetic: Arithmetic,
 }
 
 impl Default for ModelOptions {
@@ -36,6 +49,7 @@ impl ModelOptions {
             ahead_bytes: AHEAD_BYTES,
             pool_bytes: None,
             isa: None,
+            arithmetic: Arithmetic::Exact,
         }
     }
 
@@ -74,6 +88,13 @@ impl ModelOptions {
     #[must_use]
     pub fn isa(mut self, isa: Isa) -> ModelOptions {
         self.isa = Some(isa);
+        self
+    }
+
+    /// What packed weights are multiplied with. Default: [`Arithmetic::Exact`].
+    #[must_use]
+    pub fn arithmetic(mut self, arithmetic: Arithmetic) -> ModelOptions {
+        self.arithmetic = arithmetic;
         self
     }
 

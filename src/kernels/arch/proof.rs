@@ -118,8 +118,7 @@ impl Proof {
     }
 }
 
-/// The proof of what computes with integers: of the instruction set, if there is code for it, or of any other that gives
-/// the same bits.
+/// The proof of what computes with integers: code for the instruction set where there is such, else plain loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::kernels) enum IntegerProof {
     #[cfg(target_arch = "x86_64")]

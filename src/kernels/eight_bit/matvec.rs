@@ -18,6 +18,10 @@ const STRIP: usize = 512;
 /// Columns that a block is multiplied with once it is taken apart.
 const COLUMNS: usize = 4;
 
+/// The `p` of a strip's blocks. Sixteen more than there are, and sixteen more because the last lanes of a row are read with
+/// those behind them.
+type Products = [[f32; STRIP + 2 * CHUNK]; COLUMNS];
+
 struct Matvec<'s, T> {
     weights: &'s [u8],
     /// Blocks of a row.
@@ -72,10 +76,9 @@ impl<'s, T: Packed> Matvec<'s, T> {
         weights: &[T::Block],
         row: usize,
         column: usize,
+        products: &mut Products,
     ) {
         let simd = n.floats();
-        // Sixteen more than there are, because the last lanes of a row are read with those behind them.
-        let mut products = [[0.0; STRIP + 2 * CHUNK]; C];
         let mut filled = [T::NOTHING; CHUNK];
         let x = self.views(column);
         let mut at = 0;
@@ -94,7 +97,7 @@ impl<'s, T: Packed> Matvec<'s, T> {
         let (columns, rest) = (self.x.columns(), self.blocks % CHUNK);
         for (number, from) in (0..weights.len()).step_by(self.blocks).enumerate() {
             let out = &mut self.out[(row + number) * columns + column..][..C];
-            for (out, products) in out.iter_mut().zip(&products) {
+            for (out, products) in out.iter_mut().zip(&*products) {
                 let row = &products[from..from + self.blocks + CHUNK];
                 let (chunks, _) = row.as_chunks::<CHUNK>();
                 let mut sum = simd.splat(0.0);
@@ -150,11 +153,12 @@ impl<'s, T: Packed> Matvec<'s, T> {
         weights: &[T::Block],
         row: usize,
         column: usize,
+        products: &mut Products,
     ) {
         if self.blocks > STRIP {
             self.long_row::<N, C>(n, weights, row, column);
         } else {
-            self.strip::<N, C>(n, weights, row, column);
+            self.strip::<N, C>(n, weights, row, column, products);
         }
     }
 }
@@ -173,14 +177,15 @@ impl<T: Packed> IntegerAlgorithm for Matvec<'_, T> {
         } else {
             most - most % whole
         };
+        let products = &mut [[0.0; STRIP + 2 * CHUNK]; COLUMNS];
         for (strip, weights) in weights.chunks(rows * self.blocks).enumerate() {
             let (row, mut column) = (strip * rows, 0);
             while self.x.columns() - column >= COLUMNS {
-                self.columns::<N, COLUMNS>(n, weights, row, column);
+                self.columns::<N, COLUMNS>(n, weights, row, column, products);
                 column += COLUMNS;
             }
             while column < self.x.columns() {
-                self.columns::<N, 1>(n, weights, row, column);
+                self.columns::<N, 1>(n, weights, row, column, products);
                 column += 1;
             }
         }

@@ -13,7 +13,8 @@
 //!    is the block's sum in half precision; `fma(d * dx, sum[b], -(dmin * dx) * low[b])` for formats of 256 with offsets.
 //! 3. Lane `b % 16` adds `p[b]` in ascending order of `b`, from zero; then the lanes are added as in exact mode.
 //!
-//! So a result depends on format, length of the row and on whether the instruction set fuses, and on nothing else.
+//! So a result depends on format, length of the row and on whether the instruction set fuses, and on nothing else. There is
+//! code for AVX-512 (with VNNI, or as AVX2 without) and AVX2; the others run plain loops, which do not fuse.
 //!
 //! [`Kernels::quantize`]: super::Kernels::quantize
 
