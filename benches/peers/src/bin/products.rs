@@ -63,7 +63,10 @@ fn packed(kind: ggml::ggml_type, len: usize, rows: usize, row_bytes: usize) -> V
     };
     assert_eq!(bytes, some * row_bytes);
     for row in some..rows {
-        packed.copy_within((row % some) * row_bytes..(row % some + 1) * row_bytes, row * row_bytes);
+        packed.copy_within(
+            (row % some) * row_bytes..(row % some + 1) * row_bytes,
+            row * row_bytes,
+        );
     }
     packed
 }
@@ -98,7 +101,8 @@ struct Repacked {
 impl Repacked {
     /// `None` where ggml repacks no such matrix.
     fn new(kind: ggml::ggml_type, matrix: &[u8], x: &[f32], rows: usize) -> Option<Repacked> {
-        type Extra = unsafe extern "C" fn(ggml::ggml_backend_dev_t) -> *mut ggml::ggml_backend_buffer_type_t;
+        type Extra =
+            unsafe extern "C" fn(ggml::ggml_backend_dev_t) -> *mut ggml::ggml_backend_buffer_type_t;
         // SAFETY: ggml's documented way: a context without memory, tensors in buffers of their kinds, one graph. All of it
         // lives as long as the process.
         unsafe {
@@ -131,7 +135,9 @@ impl Repacked {
             };
             let (of_weights, of_rest) = (context(), context());
             let w = ggml::ggml_new_tensor_2d(of_weights, kind, x.len() as i64, rows as i64);
-            if ggml::ggml_backend_alloc_ctx_tensors_from_buft(of_weights, repack).is_null() || (*w).extra.is_null() {
+            if ggml::ggml_backend_alloc_ctx_tensors_from_buft(of_weights, repack).is_null()
+                || (*w).extra.is_null()
+            {
                 return None;
             }
             ggml::ggml_backend_tensor_set(w, matrix.as_ptr().cast(), 0, matrix.len());
@@ -143,7 +149,11 @@ impl Repacked {
             ggml::ggml_backend_tensor_set(column, x.as_ptr().cast(), 0, size_of_val(x));
             let graph = ggml::ggml_new_graph(of_rest);
             ggml::ggml_build_forward_expand(graph, out);
-            Some(Repacked { backend, graph, out })
+            Some(Repacked {
+                backend,
+                graph,
+                out,
+            })
         }
     }
 
@@ -162,7 +172,15 @@ impl Repacked {
 }
 
 /// One measurement.
-fn measure(kernels: Kernels, format: RowFormat, kind: ggml::ggml_type, len: usize, bytes: usize, rounds: usize, seconds: f64) {
+fn measure(
+    kernels: Kernels,
+    format: RowFormat,
+    kind: ggml::ggml_type,
+    len: usize,
+    bytes: usize,
+    rounds: usize,
+    seconds: f64,
+) {
     // One type by itself: `RINGFIELD_TYPE=Q8_0`.
     if std::env::var("RINGFIELD_TYPE").is_ok_and(|only| only != format.name()) {
         return;
@@ -172,26 +190,49 @@ fn measure(kernels: Kernels, format: RowFormat, kind: ggml::ggml_type, len: usiz
     let matrix = packed(kind, len, rows, row_bytes);
     let x = weights(len);
     let mut activations = Activations::new();
-    kernels.quantize(&x, 1, &[format], &mut activations).expect("whole blocks");
+    kernels
+        .quantize(&x, 1, &[format], &mut activations)
+        .expect("whole blocks");
     // SAFETY: a valid type; the table is static.
     let traits = unsafe { *ggml::ggml_get_type_traits_cpu(kind) };
     let vec_dot = traits.vec_dot.expect("a function");
     let mut quantized = vec![0u8; 8 * len];
     // SAFETY: as above.
-    let from_float = unsafe { *ggml::ggml_get_type_traits_cpu(traits.vec_dot_type) }.from_float.expect("a function");
+    let from_float = unsafe { *ggml::ggml_get_type_traits_cpu(traits.vec_dot_type) }
+        .from_float
+        .expect("a function");
     // SAFETY: eight bytes an element are more than any type's.
     unsafe { from_float(x.as_ptr(), quantized.as_mut_ptr().cast(), len as i64) };
     let repacked = Repacked::new(kind, &matrix, &x, rows);
     let (mut out, mut theirs) = (vec![0.0f32; rows], vec![0.0f32; rows]);
     let mut ours = || {
         kernels
-            .matvec_quantized(format, black_box(&matrix), black_box(&activations), black_box(&mut out))
+            .matvec_quantized(
+                format,
+                black_box(&matrix),
+                black_box(&activations),
+                black_box(&mut out),
+            )
             .expect("shapes that fit");
     };
     let mut dots = || {
-        for (out, row) in black_box(&mut theirs).iter_mut().zip(matrix.chunks_exact(row_bytes)) {
+        for (out, row) in black_box(&mut theirs)
+            .iter_mut()
+            .zip(matrix.chunks_exact(row_bytes))
+        {
             // SAFETY: `row` has `len` elements of this type, `quantized` as many of its partner.
-            unsafe { vec_dot(len as i32, out, 0, row.as_ptr().cast(), 0, quantized.as_ptr().cast(), 0, 1) };
+            unsafe {
+                vec_dot(
+                    len as i32,
+                    out,
+                    0,
+                    row.as_ptr().cast(),
+                    0,
+                    quantized.as_ptr().cast(),
+                    0,
+                    1,
+                )
+            };
         }
     };
     let (mut a, mut b, mut c, mut d) = (vec![], vec![], vec![], vec![]);
@@ -206,7 +247,11 @@ fn measure(kernels: Kernels, format: RowFormat, kind: ggml::ggml_type, len: usiz
     let ratio = |x: &[f64], y: &[f64]| spread(x.iter().zip(y).map(|(x, y)| x / y).collect());
     let (dot, dot_low, dot_high) = ratio(&b, &a);
     let (again, ..) = ratio(&d, &a);
-    let far = out.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+    let far = out
+        .iter()
+        .zip(&theirs)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0f32, f32::max);
     let rate = |seconds: &[f64]| (rows * row_bytes) as f64 / spread(seconds.to_vec()).0 / 1e9;
     print!(
         "{:7} {len:5} {:7} KiB {:7.1} {:7.1} {dot:6.2} ({dot_low:4.2}-{dot_high:4.2})",
@@ -220,7 +265,12 @@ fn measure(kernels: Kernels, format: RowFormat, kind: ggml::ggml_type, len: usiz
         Some(repacked) => {
             let (pack, low, high) = ratio(&c, &a);
             print!(" {:7.1} {pack:6.2} ({low:4.2}-{high:4.2})", rate(&c));
-            assert!((repacked.first() - out[0]).abs() < 1e-2, "{} {}", repacked.first(), out[0]);
+            assert!(
+                (repacked.first() - out[0]).abs() < 1e-2,
+                "{} {}",
+                repacked.first(),
+                out[0]
+            );
         }
     }
     println!("  {again:5.2}  {far:.1e}");
@@ -237,8 +287,14 @@ fn main() {
     };
     // SAFETY: once, before everything else.
     unsafe { ggml::ggml_cpu_init() };
-    println!("ringfield {}; ggml {}\n", kernels.isa(), option_env!("CFLAGS").unwrap_or("its own flags"));
-    println!("type      len     matrix    ours    dots  ratio (quartiles) repacked  ratio (quartiles)   A/A  difference");
+    println!(
+        "ringfield {}; ggml {}\n",
+        kernels.isa(),
+        option_env!("CFLAGS").unwrap_or("its own flags")
+    );
+    println!(
+        "type      len     matrix    ours    dots  ratio (quartiles) repacked  ratio (quartiles)   A/A  difference"
+    );
     for (format, kind) in TYPES {
         measure(kernels, format, kind, 4096, 512 << 10, 41, 0.004);
     }
