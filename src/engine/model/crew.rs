@@ -1,14 +1,22 @@
 //! Threads that do one thing together, again and again, and sleep in between.
 //!
 //! A thread that sleeps takes tens of microseconds to wake, longer than a small matrix takes to be multiplied. So nobody
-//! waits for one: the caller begins at once, whoever is awake in time helps, and who comes late finds the job closed.
+//! waits for one: the caller begins at once, whoever is awake in time helps, and who comes late finds the job closed. And
+//! where nobody else needs the processors, a thread looks for the next job for a moment before it sleeps.
 
 use crate::engine::fork;
 use crate::error::{Error, Result};
 use crate::sync::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a thread looks before it sleeps: what is done between two multiplications takes about as long.
+const LOOK: Duration = Duration::from_micros(50);
+/// How often it looks before it looks at the time.
+const LOOKS: usize = 32;
 
 /// What the threads share, and how they call each other.
 struct Shared<S> {
@@ -16,6 +24,12 @@ struct Shared<S> {
     call: Mutex<Call<S>>,
     called: Condvar,
     done: Condvar,
+    /// Threads look before they sleep.
+    looks: bool,
+    /// The number of the last job.
+    announced: AtomicU64,
+    /// Threads that are doing it, without the caller. Changed under the lock.
+    busy: AtomicUsize,
 }
 
 struct Call<S> {
@@ -23,8 +37,10 @@ struct Call<S> {
     job: Option<fn(&S, usize)>,
     /// Counts the jobs.
     number: u64,
-    /// Threads that are doing it, without the caller.
-    busy: usize,
+    /// Threads that must be woken.
+    asleep: usize,
+    /// The caller must be woken.
+    waits: bool,
     /// One of them panicked: what it should have done is not done.
     panicked: bool,
     closing: bool,
@@ -46,19 +62,23 @@ impl<S: Send + Sync + 'static> std::fmt::Debug for Crew<S> {
 }
 
 impl<S: Send + Sync + 'static> Crew<S> {
-    /// A crew of `size`, the caller included.
-    pub(super) fn new(size: usize, state: S) -> Result<Crew<S>> {
+    /// A crew of `size`, the caller included, whose threads look before they sleep, or do not.
+    pub(super) fn new(size: usize, looks: bool, state: S) -> Result<Crew<S>> {
         let shared = Arc::new(Shared {
             state,
             call: Mutex::new(Call {
                 job: None,
                 number: 0,
-                busy: 0,
+                asleep: 0,
+                waits: false,
                 panicked: false,
                 closing: false,
             }),
             called: Condvar::new(),
             done: Condvar::new(),
+            looks,
+            announced: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
         });
         let mut crew = Crew {
             shared,
@@ -90,18 +110,26 @@ impl<S: Send + Sync + 'static> Crew<S> {
             job(&self.shared.state, 0);
             return Ok(());
         }
-        {
-            let mut call = lock(&self.shared.call);
+        let shared = &*self.shared;
+        let asleep = {
+            let mut call = lock(&shared.call);
             call.job = Some(job);
             call.number += 1;
+            shared.announced.store(call.number, Ordering::Release);
+            call.asleep
+        };
+        if asleep > 0 {
+            shared.called.notify_all();
         }
-        self.shared.called.notify_all();
-        job(&self.shared.state, 0);
-        let mut call = lock(&self.shared.call);
-        call.job = None;
-        let still = |call: &mut Call<S>| call.busy > 0;
-        let waited = self.shared.done.wait_while(call, still);
+        job(&shared.state, 0);
+        lock(&shared.call).job = None;
+        let busy = || shared.busy.load(Ordering::Acquire) > 0;
+        shared.look(|| !busy());
+        let mut call = lock(&shared.call);
+        call.waits = true;
+        let waited = shared.done.wait_while(call, |_| busy());
         let mut call = waited.unwrap_or_else(PoisonError::into_inner);
+        call.waits = false;
         match std::mem::take(&mut call.panicked) {
             false => Ok(()),
             true => Err(Error::Os {
@@ -112,28 +140,54 @@ impl<S: Send + Sync + 'static> Crew<S> {
     }
 }
 
+impl<S> Shared<S> {
+    /// Looks for a moment whether something `is_there`.
+    fn look(&self, is_there: impl Fn() -> bool) {
+        if !self.looks {
+            return;
+        }
+        let started = Instant::now();
+        while !(0..LOOKS).any(|_| {
+            std::hint::spin_loop();
+            is_there()
+        }) {
+            if started.elapsed() >= LOOK {
+                return;
+            }
+        }
+    }
+}
+
 fn work<S>(shared: &Shared<S>, index: usize) {
     let mut seen = 0;
     loop {
         let job = {
-            let call = lock(&shared.call);
             let idle =
                 |call: &mut Call<S>| !call.closing && (call.number == seen || call.job.is_none());
+            let mut call = lock(&shared.call);
+            if idle(&mut call) {
+                let last = call.number;
+                drop(call);
+                shared.look(|| shared.announced.load(Ordering::Acquire) != last);
+                call = lock(&shared.call);
+            }
+            call.asleep += 1;
             let call = shared.called.wait_while(call, idle);
             let mut call = call.unwrap_or_else(PoisonError::into_inner);
+            call.asleep -= 1;
             let Some(job) = call.job.filter(|_| !call.closing) else {
                 return;
             };
             seen = call.number;
-            call.busy += 1;
+            shared.busy.fetch_add(1, Ordering::Relaxed);
             job
         };
         // Whatever happens, nobody may wait for a thread that is gone.
         let done = catch_unwind(AssertUnwindSafe(|| job(&shared.state, index)));
         let mut call = lock(&shared.call);
-        call.busy -= 1;
         call.panicked |= done.is_err();
-        if call.busy == 0 {
+        // What it did is there for whoever sees this.
+        if shared.busy.fetch_sub(1, Ordering::Release) == 1 && call.waits {
             shared.done.notify_one();
         }
     }
@@ -170,14 +224,14 @@ mod tests {
         piece: Duration,
     }
 
-    fn crew(size: usize, piece: Duration) -> Crew<Work> {
+    fn crew(size: usize, looks: bool, piece: Duration) -> Crew<Work> {
         let work = Work {
             left: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             came: Default::default(),
             piece,
         };
-        Crew::new(size, work).unwrap()
+        Crew::new(size, looks, work).unwrap()
     }
 
     fn job(work: &Work, index: usize) {
@@ -194,8 +248,8 @@ mod tests {
 
     #[test]
     fn all_of_a_job_is_done_when_it_returns_whoever_came() {
-        for size in [1, 2, 5] {
-            let crew = crew(size, Duration::ZERO);
+        for (size, looks) in [(1, false), (2, false), (5, false), (2, true), (5, true)] {
+            let crew = crew(size, looks, Duration::ZERO);
             for round in 1..2000 {
                 crew.state().left.store(7, Relaxed);
                 crew.run(job).unwrap();
@@ -206,7 +260,7 @@ mod tests {
 
     #[test]
     fn every_thread_helps_with_a_job_that_takes_long() {
-        let crew = crew(5, Duration::from_millis(2));
+        let crew = crew(5, false, Duration::from_millis(2));
         crew.state().left.store(100, Relaxed);
         crew.run(job).unwrap();
         for came in &crew.state().came {
@@ -216,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_thread_is_an_error_and_the_next_job_is_done() {
-        let crew = crew(3, Duration::from_millis(2));
+        let crew = crew(3, true, Duration::from_millis(2));
         crew.state().left.store(50, Relaxed);
         let panics = |work: &Work, index: usize| {
             assert!(index != 2, "as it is meant to");

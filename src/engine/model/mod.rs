@@ -165,7 +165,8 @@ impl Model {
             })?,
         };
         let multiplier = Multiplier::new(stream, kernels, options.arithmetic, threads);
-        let crew = Crew::new(threads, multiplier)?;
+        // Where something is streamed the loop that reads it needs a processor.
+        let crew = Crew::new(threads, plan.streamed_bytes == 0, multiplier)?;
         Ok(Model {
             inner: Arc::new(Inner {
                 engine: engine.clone(),

@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// every thread on the other.
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// Where all of a model stays in memory nothing is read, and every thread shall have its part of a small matrix.
+const RESIDENT_BYTES_MIN: u64 = 32 << 10;
 
 /// Rows of a matrix that are read together.
 #[derive(Debug, Clone)]
@@ -77,11 +79,16 @@ impl Segments {
         // What many threads hold must leave most of a small pool.
         let most = room.frames * room.page_bytes / (8 * room.threads.max(1));
         let most = most.min(SEGMENT_BYTES_MAX);
+        let bytes = |matrix: &Matrix| matrix.rows as u64 * matrix.row_bytes as u64;
+        let all: u64 = matrices.iter().map(bytes).sum();
+        let least = match all < room.frames * room.page_bytes {
+            true => RESIDENT_BYTES_MIN,
+            false => SEGMENT_BYTES_MIN,
+        };
         for group in groups {
-            let bytes = |matrix: &Matrix| matrix.rows as u64 * matrix.row_bytes as u64;
             let total: u64 = matrices[group.clone()].iter().map(bytes).sum();
             let piece = total / (2 * room.threads.max(1));
-            let piece = piece.clamp(SEGMENT_BYTES_MIN.min(most), most);
+            let piece = piece.clamp(least.min(most), most);
             for index in group.clone() {
                 let matrix = &matrices[index];
                 let from = segments.all.len();

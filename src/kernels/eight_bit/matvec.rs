@@ -18,9 +18,9 @@ const STRIP: usize = 512;
 /// Columns that a block is multiplied with once it is taken apart.
 const COLUMNS: usize = 4;
 
-/// The `p` of a strip's blocks. Sixteen more than there are, and sixteen more because the last lanes of a row are read with
+/// The `p` of a strip's blocks with a column. Sixteen more than there are, and sixteen more because the last lanes of a row are read with
 /// those behind them.
-type Products = [[f32; STRIP + 2 * CHUNK]; COLUMNS];
+type Products = [f32; STRIP + 2 * CHUNK];
 
 struct Matvec<'s, T> {
     weights: &'s [u8],
@@ -76,7 +76,7 @@ impl<'s, T: Packed> Matvec<'s, T> {
         weights: &[T::Block],
         row: usize,
         column: usize,
-        products: &mut Products,
+        products: &mut [Products],
     ) {
         let simd = n.floats();
         let mut filled = [T::NOTHING; CHUNK];
@@ -153,7 +153,7 @@ impl<'s, T: Packed> Matvec<'s, T> {
         weights: &[T::Block],
         row: usize,
         column: usize,
-        products: &mut Products,
+        products: &mut [Products],
     ) {
         if self.blocks > STRIP {
             self.long_row::<N, C>(n, weights, row, column);
@@ -177,7 +177,14 @@ impl<T: Packed> IntegerAlgorithm for Matvec<'_, T> {
         } else {
             most - most % whole
         };
-        let products = &mut [[0.0; STRIP + 2 * CHUNK]; COLUMNS];
+        let (mut of_one, mut of_all);
+        let products: &mut [Products] = if self.x.columns() < COLUMNS {
+            of_one = [[0.0; STRIP + 2 * CHUNK]];
+            &mut of_one
+        } else {
+            of_all = [[0.0; STRIP + 2 * CHUNK]; COLUMNS];
+            &mut of_all
+        };
         for (strip, weights) in weights.chunks(rows * self.blocks).enumerate() {
             let (row, mut column) = (strip * rows, 0);
             while self.x.columns() - column >= COLUMNS {
