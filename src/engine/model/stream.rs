@@ -45,8 +45,10 @@ struct Slot {
 /// How far reads are ahead.
 #[derive(Debug, Default)]
 struct Ahead {
-    /// The next of the sequence that will be asked for.
+    /// The next of the sequence that will be asked for, if nobody has come to it before.
     next: u64,
+    /// Somebody has come to all before this.
+    taken: u64,
     /// Pages of those that were asked for and not used yet.
     pages: u64,
 }
@@ -158,7 +160,7 @@ impl Stream {
         }
         let mut ahead = lock(&self.ahead);
         loop {
-            let n = ahead.next;
+            let n = ahead.next.max(ahead.taken);
             let pages = self.segment(n).pages;
             if ahead.pages > 0 && ahead.pages + pages > self.segments.window_pages {
                 return Ok(());
@@ -181,14 +183,31 @@ impl Stream {
         self.pass.store(self.pass_end.load(Relaxed), Relaxed);
     }
 
+    /// Gives back what was read ahead of number `n`, but for what others are using.
+    fn take_back(&self, n: u64) {
+        let mut ahead = lock(&self.ahead);
+        for slot in &self.slots {
+            let Ok(mut slot) = slot.try_lock() else {
+                continue;
+            };
+            if let Some(later) = slot.holds.filter(|&later| later > n) {
+                ahead.pages -= self.segment(later).pages;
+                slot.clear();
+            }
+        }
+        ahead.next = n + 1;
+    }
+
     /// Forgets a pass that was not finished: the next one starts from its beginning.
     pub(super) fn abandon(&self) {
         let mut ahead = lock(&self.ahead);
         for slot in &self.slots {
             lock(slot).clear();
         }
+        let next = self.pass.load(Relaxed);
         *ahead = Ahead {
-            next: self.pass.load(Relaxed),
+            next,
+            taken: next,
             pages: 0,
         };
     }
@@ -216,10 +235,12 @@ impl Stream {
         };
         let n = self.pass.load(Relaxed) + place;
         let mut slot = lock(self.slot(n));
-        if slot.holds != Some(n) {
+        let mut ahead = lock(&self.ahead);
+        ahead.taken = ahead.taken.max(n + 1);
+        if slot.holds == Some(n) {
+            drop(ahead);
+        } else {
             // It comes sooner than the window: a frame for it is there, as each thread has room for one.
-            let mut ahead = lock(&self.ahead);
-            ahead.next = ahead.next.max(n + 1);
             ahead.pages += segment.pages;
             // One that comes later waits until it is asked for again.
             let other = slot.holds.map_or(0, |other| self.segment(other).pages);
@@ -231,7 +252,8 @@ impl Stream {
         let started = Instant::now();
         slot.batch.wait(1);
         if matches!(slot.batch.view(0), Err(Error::PoolPinned { .. })) {
-            // There was no room when it was asked for, which is long ago.
+            // There was no room when it was asked for. Now it goes before what is not used yet.
+            self.take_back(n);
             slot.clear();
             self.send(&mut slot, n)?;
             slot.batch.wait(1);
