@@ -208,6 +208,7 @@ impl Forward {
         } = buffers;
         let columns = x.len() / width;
         let fill = |input: &mut Vec<f32>| {
+            input.clear();
             input.extend_from_slice(inner);
             Ok(())
         };
@@ -260,11 +261,20 @@ impl Forward {
 
 /// Makes columns, one after the other, of rows of `columns` elements.
 fn transpose(rows: &[f32], columns: usize, out: &mut Vec<f32>) {
-    out.clear();
+    /// Rows that are read together: a cache line is then written at once.
+    const ROWS: usize = 16;
     if columns == 1 {
+        out.clear();
         return out.extend_from_slice(rows);
     }
-    for column in 0..columns {
-        out.extend(rows.iter().skip(column).step_by(columns));
+    let len = rows.len() / columns;
+    out.resize(rows.len(), 0.0);
+    for (number, rows) in rows.chunks(ROWS * columns).enumerate() {
+        for (column, out) in out.chunks_exact_mut(len).enumerate() {
+            let rows = rows.chunks_exact(columns);
+            for (to, row) in out[number * ROWS..].iter_mut().zip(rows) {
+                *to = row[column];
+            }
+        }
     }
 }

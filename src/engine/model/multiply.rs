@@ -53,6 +53,13 @@ struct Scratch {
     decoded: Vec<f32>,
 }
 
+/// Makes room for `count` numbers of anything, without filling what is there.
+fn enough(room: &mut Vec<f32>, count: usize) {
+    if room.len() < count {
+        room.resize(count, 0.0);
+    }
+}
+
 impl Multiplier {
     pub(super) fn new(
         stream: Stream,
@@ -74,7 +81,7 @@ impl Multiplier {
 }
 
 impl Crew<Multiplier> {
-    /// Multiplies the matrices of `group` by the columns that `fill` writes, and gives `take` the sums: row by row (the
+    /// Multiplies the matrices of `group` by the columns that `fill` puts in the place of others, and gives `take` the sums: row by row (the
     /// rows of the first matrix, then those of the next), each of all columns.
     pub(super) fn multiply(
         &self,
@@ -91,7 +98,6 @@ impl Crew<Multiplier> {
             task.segments = state.stream.segments.of_group(group);
             task.first = group.start;
             task.columns = columns;
-            task.x.clear();
             fill(&mut task.x)?;
             if state.arithmetic == Arithmetic::EightBit {
                 let task = &mut *task;
@@ -105,13 +111,13 @@ impl Crew<Multiplier> {
             }
             state.next.store(task.segments.start, Relaxed);
             *lock(&state.failed) = None;
-            lock(&state.out).resize(rows * columns, 0.0);
+            enough(&mut lock(&state.out), rows * columns);
         }
         self.run(Multiplier::work)?;
         if let Some(error) = lock(&state.failed).take() {
             return Err(error);
         }
-        take(&lock(&state.out));
+        take(&lock(&state.out)[..rows * columns]);
         Ok(())
     }
 }
@@ -137,7 +143,8 @@ impl Multiplier {
         let segment = &self.stream.segments.all[at];
         let matrices = &self.stream.matrices;
         let matrix = &matrices[segment.matrix];
-        scratch.out.resize(segment.rows.len() * task.columns, 0.0);
+        let count = segment.rows.len() * task.columns;
+        enough(&mut scratch.out, count);
         self.stream.with(segment, |view| {
             self.rows(task, matrix, segment, view, scratch)
         })??;
@@ -146,7 +153,7 @@ impl Multiplier {
             .map(|m| m.rows)
             .sum();
         let from = (before + segment.rows.start) * task.columns;
-        lock(&self.out)[from..from + scratch.out.len()].copy_from_slice(&scratch.out);
+        lock(&self.out)[from..from + count].copy_from_slice(&scratch.out[..count]);
         Ok(())
     }
 
@@ -173,7 +180,7 @@ impl Multiplier {
             if task.columns == 1 {
                 return self.kernels.matvec(matrix.format, bytes, &task.x, sums);
             }
-            decoded.resize(Kernels::scratch_len(matrix.len), 0.0);
+            enough(decoded, Kernels::scratch_len(matrix.len));
             self.kernels
                 .matvec_columns(matrix.format, bytes, &task.x, task.columns, sums, decoded)
         };
