@@ -100,6 +100,34 @@ fn the_text_is_the_same_in_every_budget_and_the_numbers_add_up() {
 }
 
 #[test]
+fn eight_bit_activations_are_asked_for() {
+    let Some(path) = model(MODELS[0]) else { return };
+    let path = path.to_str().unwrap();
+    let text = |arithmetic: &str, dram: &str| {
+        let prompt = "The capital of France is";
+        let done = last_line(&ringfield(&[
+            "run",
+            path,
+            "--arithmetic",
+            arithmetic,
+            "--dram",
+            dram,
+            "-p",
+            prompt,
+            "-n",
+            "30",
+            "--json",
+        ]));
+        done["text"].as_str().unwrap().to_owned()
+    };
+    let eight_bit = text("eight-bit", "200MiB");
+    assert!(eight_bit.starts_with(" Paris"), "{eight_bit}");
+    assert_eq!(eight_bit, text("eight-bit", "24MiB"));
+    let unknown = ringfield(&["run", path, "-p", "x", "--arithmetic", "four-bit"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
 fn a_message_is_answered_in_the_form_that_the_model_knows() {
     let Some(path) = model(MODELS[0]) else { return };
     let path = path.to_str().unwrap();

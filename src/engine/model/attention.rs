@@ -4,10 +4,15 @@
 //! sum per element over the positions in ascending order, whatever else is in the batch.
 
 use super::config::{Config, Pairs, Scaling};
+use super::crew::Crew;
 use super::kv_cache::KvCache;
+use super::multiply::Multiplier;
 use super::rope::Frequencies;
 use super::weights::Layer;
-use crate::kernels::{Kernels, ShapeError};
+use crate::error::Result;
+use crate::kernels::{Kernels, RowFormat, ShapeError};
+use crate::sync::lock;
+use std::sync::Mutex;
 
 /// See the module.
 #[derive(Debug)]
@@ -20,7 +25,6 @@ pub(super) struct Attention {
     cos: Vec<f32>,
     sin: Vec<f32>,
     normed: Vec<f32>,
-    scores: Vec<f32>,
     values: Vec<f32>,
 }
 
@@ -33,22 +37,22 @@ impl Attention {
             cos: vec![0.0; pairs],
             sin: vec![0.0; pairs],
             normed: vec![0.0; config.head_len],
-            scores: Vec::new(),
             values: Vec::new(),
             config: config.clone(),
         }
     }
 
     /// Takes the columns of queries, keys and values of the tokens from a position on, and gives each token's heads, one
-    /// after the other.
+    /// after the other. The tokens of a batch are shared out among all threads.
     pub(super) fn run(
         &mut self,
-        kernels: Kernels,
+        crew: &Crew<Multiplier>,
         layer: &Layer,
         (kv, index, from): (&mut KvCache, usize, usize),
         qkv: &mut [f32],
         out: &mut Vec<f32>,
-    ) -> Result<(), ShapeError> {
+    ) -> Result<()> {
+        let kernels = crew.state().kernels;
         let (query_len, kv_len) = (self.config.query_len(), self.config.kv_len());
         let column = query_len + 2 * kv_len;
         let window = self.config.window(index);
@@ -89,20 +93,39 @@ impl Attention {
             let columns = qkv
                 .chunks_exact(column)
                 .zip(out.chunks_exact_mut(query_len));
-            for (position, (qkv, out)) in (from..).zip(columns) {
-                let positions = seen(position)..position + 1;
-                let keys = kv.keys(index, head, positions.clone());
-                let values =
-                    &self.values[(positions.start - first) * len..(positions.end - first) * len];
-                let queries = qkv[head * group..(head + 1) * group].chunks_exact(len);
-                let out = out[head * group..(head + 1) * group].chunks_exact_mut(len);
-                self.scores.resize(positions.len(), 0.0);
-                for (query, out) in queries.zip(out) {
-                    kernels.matvec(format, keys, query, &mut self.scores)?;
-                    kernels.scale(self.config.attention_scale, &mut self.scores);
-                    kernels.softmax(&mut self.scores);
-                    kernels.weighted_sum(&self.scores, values, out)?;
+            let left = Mutex::new((from..).zip(columns));
+            let failed = Mutex::new(None);
+            let (kv, values) = (&*kv, &self.values);
+            let job = |multiplier: &Multiplier, thread: usize| {
+                let mut scores = multiplier.scores(thread);
+                loop {
+                    let next = lock(&left).next();
+                    let Some((position, (qkv, out))) = next else {
+                        return;
+                    };
+                    let positions = seen(position)..position + 1;
+                    let one = Head {
+                        kernels,
+                        format,
+                        scale: self.config.attention_scale,
+                        len,
+                        keys: kv.keys(index, head, positions.clone()),
+                        values: &values[(positions.start - first) * len..][..positions.len() * len],
+                    };
+                    let range = head * group..(head + 1) * group;
+                    if let Err(error) = one.run(&qkv[range.clone()], &mut out[range], &mut scores) {
+                        *lock(&failed) = Some(error);
+                        return;
+                    }
                 }
+            };
+            if tokens > 1 {
+                crew.run(&job)?;
+            } else {
+                job(crew.state(), 0);
+            }
+            if let Some(error) = lock(&failed).take() {
+                return Err(error.into());
             }
         }
         Ok(())
@@ -114,7 +137,7 @@ impl Attention {
         kernels: Kernels,
         norm: Option<&[f32]>,
         heads: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    ) -> std::result::Result<(), ShapeError> {
         let config = &self.config;
         for head in heads.chunks_exact_mut(config.head_len) {
             if let Some(norm) = norm {
@@ -131,6 +154,37 @@ impl Attention {
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
-        4 * (self.scores.capacity() + self.values.capacity()) as u64
+        4 * self.values.capacity() as u64
+    }
+}
+
+/// What the queries of a token look at in one head of keys and values.
+struct Head<'k> {
+    kernels: Kernels,
+    /// Of the keys.
+    format: RowFormat,
+    scale: f32,
+    /// Elements of a key, and of a value.
+    len: usize,
+    keys: &'k [u8],
+    values: &'k [f32],
+}
+
+impl Head<'_> {
+    fn run(
+        &self,
+        queries: &[f32],
+        out: &mut [f32],
+        scores: &mut Vec<f32>,
+    ) -> std::result::Result<(), ShapeError> {
+        scores.resize(self.values.len() / self.len, 0.0);
+        let queries = queries.chunks_exact(self.len);
+        for (query, out) in queries.zip(out.chunks_exact_mut(self.len)) {
+            self.kernels.matvec(self.format, self.keys, query, scores)?;
+            self.kernels.scale(self.scale, scores);
+            self.kernels.softmax(scores);
+            self.kernels.weighted_sum(scores, self.values, out)?;
+        }
+        Ok(())
     }
 }

@@ -18,8 +18,11 @@ const LOOK: Duration = Duration::from_micros(50);
 /// How often it looks before it looks at the time.
 const LOOKS: usize = 32;
 
+/// What the threads do: given the state and the number of the thread.
+type Job<'j, S> = dyn Fn(&S, usize) + Sync + 'j;
+
 /// What the threads share, and how they call each other.
-struct Shared<S> {
+struct Shared<S: 'static> {
     state: S,
     call: Mutex<Call<S>>,
     called: Condvar,
@@ -32,9 +35,9 @@ struct Shared<S> {
     busy: AtomicUsize,
 }
 
-struct Call<S> {
+struct Call<S: 'static> {
     /// What is being done; `None` when the caller has found nothing more to do.
-    job: Option<fn(&S, usize)>,
+    job: Option<&'static Job<'static, S>>,
     /// Counts the jobs.
     number: u64,
     /// Threads that must be woken.
@@ -105,15 +108,20 @@ impl<S: Send + Sync + 'static> Crew<S> {
     ///
     /// # Errors
     /// [`Error::Os`] where it panicked in one of them.
-    pub(super) fn run(&self, job: fn(&S, usize)) -> Result<()> {
+    pub(super) fn run(&self, job: &Job<'_, S>) -> Result<()> {
         if self.threads.is_empty() {
             job(&self.shared.state, 0);
             return Ok(());
         }
         let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. A thread takes the reference out of `call.job` under the lock and is counted
+        // as busy before it lets go of it. `Open` takes it out of `call.job` for good, under the same lock, and waits until
+        // nobody is busy, before this function returns or unwinds: nobody has it any longer when `job` ends.
+        let lasting = unsafe { std::mem::transmute::<&Job<'_, S>, &'static Job<'static, S>>(job) };
+        let open = Open(shared);
         let asleep = {
             let mut call = lock(&shared.call);
-            call.job = Some(job);
+            call.job = Some(lasting);
             call.number += 1;
             shared.announced.store(call.number, Ordering::Release);
             call.asleep
@@ -122,15 +130,8 @@ impl<S: Send + Sync + 'static> Crew<S> {
             shared.called.notify_all();
         }
         job(&shared.state, 0);
-        lock(&shared.call).job = None;
-        let busy = || shared.busy.load(Ordering::Acquire) > 0;
-        shared.look(|| !busy());
-        let mut call = lock(&shared.call);
-        call.waits = true;
-        let waited = shared.done.wait_while(call, |_| busy());
-        let mut call = waited.unwrap_or_else(PoisonError::into_inner);
-        call.waits = false;
-        match std::mem::take(&mut call.panicked) {
+        drop(open);
+        match std::mem::take(&mut lock(&shared.call).panicked) {
             false => Ok(()),
             true => Err(Error::Os {
                 what: "a thread of the model panicked".into(),
@@ -140,7 +141,23 @@ impl<S: Send + Sync + 'static> Crew<S> {
     }
 }
 
-impl<S> Shared<S> {
+/// A job that threads may begin. Nobody can once it is dropped, and all who did have done it.
+struct Open<'c, S: 'static>(&'c Shared<S>);
+
+impl<S: 'static> Drop for Open<'_, S> {
+    fn drop(&mut self) {
+        let shared = self.0;
+        lock(&shared.call).job = None;
+        let busy = || shared.busy.load(Ordering::Acquire) > 0;
+        shared.look(|| !busy());
+        let mut call = lock(&shared.call);
+        call.waits = true;
+        let waited = shared.done.wait_while(call, |_| busy());
+        waited.unwrap_or_else(PoisonError::into_inner).waits = false;
+    }
+}
+
+impl<S: 'static> Shared<S> {
     /// Looks for a moment whether something `is_there`.
     fn look(&self, is_there: impl Fn() -> bool) {
         if !self.looks {
@@ -158,7 +175,7 @@ impl<S> Shared<S> {
     }
 }
 
-fn work<S>(shared: &Shared<S>, index: usize) {
+fn work<S: 'static>(shared: &Shared<S>, index: usize) {
     let mut seen = 0;
     loop {
         let job = {
@@ -213,6 +230,7 @@ impl<S: Send + Sync + 'static> Drop for Crew<S> {
 #[cfg(test)]
 mod tests {
     use super::Crew;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::time::Duration;
 
@@ -252,7 +270,7 @@ mod tests {
             let crew = crew(size, looks, Duration::ZERO);
             for round in 1..2000 {
                 crew.state().left.store(7, Relaxed);
-                crew.run(job).unwrap();
+                crew.run(&job).unwrap();
                 assert_eq!(crew.state().done.load(Relaxed), 7 * round);
             }
         }
@@ -262,7 +280,7 @@ mod tests {
     fn every_thread_helps_with_a_job_that_takes_long() {
         let crew = crew(5, false, Duration::from_millis(2));
         crew.state().left.store(100, Relaxed);
-        crew.run(job).unwrap();
+        crew.run(&job).unwrap();
         for came in &crew.state().came {
             assert_eq!(came.load(Relaxed), 1);
         }
@@ -276,10 +294,32 @@ mod tests {
             assert!(index != 2, "as it is meant to");
             job(work, index);
         };
-        assert!(crew.run(panics).is_err());
+        assert!(crew.run(&panics).is_err());
         crew.state().left.store(50, Relaxed);
         let before = crew.state().done.load(Relaxed);
-        crew.run(job).unwrap();
+        crew.run(&job).unwrap();
         assert_eq!(crew.state().done.load(Relaxed), before + 50);
+    }
+
+    #[test]
+    fn what_a_job_borrows_is_free_when_it_returns_or_panics() {
+        for looks in [false, true] {
+            let crew = crew(4, looks, Duration::from_micros(20));
+            for round in 0..40 {
+                let done = AtomicUsize::new(0);
+                crew.state().left.store(9, Relaxed);
+                let counts = |work: &Work, index: usize| {
+                    job(work, index);
+                    done.fetch_add(1, Relaxed);
+                    assert!(round % 3 != 0 || index != 0, "as it is meant to");
+                };
+                let ran = catch_unwind(AssertUnwindSafe(|| crew.run(&counts)));
+                assert_eq!(ran.is_err(), round % 3 == 0);
+                // Whoever began has ended: nobody counts any more.
+                let counted = done.load(Relaxed);
+                std::thread::yield_now();
+                assert_eq!(done.into_inner(), counted);
+            }
+        }
     }
 }

@@ -126,7 +126,7 @@ impl Forward {
             let layer = &self.weights.layers[index];
             self.multiply_normed(&layer.qkv, &layer.attention_norm, buffers)?;
             self.attention.run(
-                self.kernels(),
+                &self.crew,
                 layer,
                 (kv, index, tokens.from),
                 &mut buffers.sums,

@@ -11,7 +11,7 @@ use crate::kernels::{Activations, Kernels, RowFormat, ShapeError};
 use crate::sync::lock;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What the threads share.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Multiplier {
     out: Mutex<Vec<f32>>,
     failed: Mutex<Option<Error>>,
     scratch: Vec<Mutex<Scratch>>,
+    /// Of each thread, for attention.
+    scores: Vec<Mutex<Vec<f32>>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,7 @@ impl Multiplier {
             out: Mutex::default(),
             failed: Mutex::default(),
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
+            scores: (0..threads).map(|_| Mutex::default()).collect(),
         }
     }
 }
@@ -113,7 +116,7 @@ impl Crew<Multiplier> {
             *lock(&state.failed) = None;
             enough(&mut lock(&state.out), rows * columns);
         }
-        self.run(Multiplier::work)?;
+        self.run(&Multiplier::work)?;
         if let Some(error) = lock(&state.failed).take() {
             return Err(error);
         }
@@ -123,6 +126,11 @@ impl Crew<Multiplier> {
 }
 
 impl Multiplier {
+    /// Room for the scores of a query, of one thread.
+    pub(super) fn scores(&self, thread: usize) -> MutexGuard<'_, Vec<f32>> {
+        lock(&self.scores[thread])
+    }
+
     /// Takes segments until there are none.
     fn work(&self, thread: usize) {
         let task = self.task.read().unwrap_or_else(PoisonError::into_inner);
@@ -216,6 +224,8 @@ impl Multiplier {
             let scratch = lock(scratch);
             scratch.row.capacity() + 4 * (scratch.out.capacity() + scratch.decoded.capacity())
         });
-        (4 * floats + scratch.sum::<usize>()) as u64 + task.quantized.memory_bytes()
+        let scores = self.scores.iter().map(|scores| lock(scores).capacity());
+        (4 * (floats + scores.sum::<usize>()) + scratch.sum::<usize>()) as u64
+            + task.quantized.memory_bytes()
     }
 }
