@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// What of a model would stay in memory, what would be read for every token, and how fast
     Plan(PlanArgs),
+    /// How well a model foretells a text
+    Perplexity(PerplexityArgs),
     /// Reads a file bigger than its memory budget: engine, mmap and pread side by side
     Demo(DemoArgs),
     /// What this machine grants, what it does not, why, and how to change that
@@ -128,6 +130,23 @@ pub(crate) struct PlanArgs {
     /// How long to try, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     pub(crate) time: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PerplexityArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The text; - is standard input
+    pub(crate) file: PathBuf,
+    /// Tokens of a chunk
+    #[arg(long, value_name = "N", default_value = "512")]
+    pub(crate) ctx: usize,
+    /// Chunks at most [default: all of the text's]
+    #[arg(long, value_name = "N")]
+    pub(crate) chunks: Option<usize>,
+    /// Keep keys and values in single precision
+    #[arg(long)]
+    pub(crate) kv_f32: bool,
 }
 
 #[derive(Debug, Args)]

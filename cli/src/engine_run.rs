@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod generate;
 mod model;
+mod perplexity;
 mod tensor;
 
 pub(crate) use bench::bench_round;
@@ -12,6 +13,7 @@ pub(crate) use demo::demo;
 pub(crate) use doctor::doctor;
 pub(crate) use generate::{generate, plan};
 pub(crate) use model::{list as list_model, verify as verify_model};
+pub(crate) use perplexity::perplexity;
 pub(crate) use tensor::elements_of_tensor;
 
 use ringfield::{BackendKind, Engine};

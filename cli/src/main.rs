@@ -20,6 +20,7 @@ mod job;
 mod made_file;
 mod model;
 mod os;
+mod perplexity;
 mod run;
 mod size;
 mod tensor;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => run::plan(args),
+        Command::Perplexity(args) => perplexity::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),

@@ -125,7 +125,11 @@ fn summary(done: &Generated) -> String {
     )
 }
 
-fn read_prompt(path: &Path) -> Result<String> {
+/// Reads a text; `-` is standard input.
+///
+/// # Errors
+/// A file that cannot be read, or is no UTF-8.
+pub(crate) fn read_prompt(path: &Path) -> Result<String> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         io::stdin().take(PROMPT_BYTES_MAX).read_to_string(&mut text)

@@ -267,6 +267,44 @@ fn all_of_a_model_stays_where_nobody_says_how_much() {
 }
 
 #[test]
+fn a_text_is_scored_chunk_by_chunk() {
+    let Some(path) = model(MODELS[0]) else { return };
+    let path = path.to_str().unwrap();
+    let text = tempfile::NamedTempFile::new().unwrap();
+    let file = text.path().to_str().unwrap();
+    std::fs::write(
+        file,
+        "One two three four five six seven eight nine ten. ".repeat(20),
+    )
+    .unwrap();
+    let scored = |arguments: &[&str]| -> serde_json::Value {
+        let output = ringfield(&[&["perplexity", path, file, "--json"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let all = scored(&["--ctx", "40"]);
+    let chunks = all["chunks"].as_u64().unwrap();
+    assert!(chunks >= 5 && all["tokens"] == 19 * chunks, "{all}");
+    // It says the same again and again.
+    let value = |scored: &serde_json::Value| scored["perplexity"].as_f64().unwrap();
+    assert!((1.0..2.0).contains(&value(&all)), "{all}");
+    let eight_bit = scored(&[
+        "--ctx",
+        "40",
+        "--arithmetic",
+        "eight-bit",
+        "--dram",
+        "24MiB",
+    ]);
+    let ratio = value(&eight_bit) / value(&all);
+    assert!(ratio != 1.0 && (ratio - 1.0).abs() < 0.02, "{eight_bit}");
+    assert_eq!(scored(&["--ctx", "40", "--chunks", "2"])["tokens"], 38);
+    let short = ringfield(&["perplexity", path, file]);
+    assert_eq!(short.status.code(), Some(1));
+    assert!(String::from_utf8(short.stderr).unwrap().contains("--ctx"));
+}
+
+#[test]
 fn what_cannot_be_run_is_one_line_that_says_why() {
     let missing = ringfield(&["run", "no-such.gguf", "-p", "x"]);
     assert_eq!(missing.status.code(), Some(1));

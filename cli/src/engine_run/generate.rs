@@ -25,7 +25,7 @@ const STREAM_DEPTH: u32 = 16;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Opens the model under the budget that was asked for, or one that suits it.
-fn open(args: &ModelArgs) -> Result<(Model, u64)> {
+pub(super) fn open(args: &ModelArgs) -> Result<(Model, u64)> {
     let dram = match args.dram {
         Some(size) => size.0,
         None => suitable(&args.model, args.page_size.0)?,
@@ -198,12 +198,12 @@ fn answer(
 }
 
 /// What somebody who asks to stop ends: the session, also in the middle of a token, or the process while there is none.
-struct Watch {
+pub(super) struct Watch {
     session: Arc<Mutex<Option<Cancel>>>,
 }
 
 impl Watch {
-    fn begin() -> Watch {
+    pub(super) fn begin() -> Watch {
         let session = Arc::<Mutex<Option<Cancel>>>::default();
         let watched = session.clone();
         thread::spawn(move || {
@@ -219,7 +219,7 @@ impl Watch {
         Watch { session }
     }
 
-    fn session(&self, cancel: Cancel) {
+    pub(super) fn session(&self, cancel: Cancel) {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
     }
 }

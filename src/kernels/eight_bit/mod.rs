@@ -22,6 +22,7 @@ mod activations;
 mod formats;
 mod integers;
 mod matvec;
+mod quantize;
 
 pub use activations::Activations;
 pub(super) use integers::{IntegerAlgorithm, Integers};
