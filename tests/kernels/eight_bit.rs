@@ -1,5 +1,6 @@
 //! Products of packed rows with eight-bit activations, against the same sums in 64-bit arithmetic.
 
+use crate::plain::half_at;
 use crate::products::every_isa;
 use crate::random::Random;
 use crate::rows::rows;
@@ -21,8 +22,12 @@ fn lengths(format: RowFormat) -> Vec<usize> {
     lengths
 }
 
-fn half(x: f32) -> f64 {
-    f64::from(half::f16::from_f32(x))
+/// The nearest half-precision number, by its definition.
+fn nearest_half(x: f32) -> f64 {
+    let x = f64::from(x);
+    let exponent = x.abs().log2().floor().max(-14.0);
+    let step = (exponent - 10.0).exp2();
+    (x / step).round_ties_even() * step
 }
 
 /// What a vector is worth once it is quantized beside `format`, element by element; and for each block of 32, `s`.
@@ -35,7 +40,7 @@ fn quantized(format: RowFormat, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
         let largest = block.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         let signed = block.iter().copied().find(|x| x.abs() == largest);
         let (inverse, scale) = match block.len() {
-            32 => (127.0 / largest, half(largest / 127.0)),
+            32 => (127.0 / largest, nearest_half(largest / 127.0)),
             _ => {
                 let inverse = -127.0 / signed.unwrap();
                 (inverse, f64::from(1.0 / inverse))
@@ -47,7 +52,7 @@ fn quantized(format: RowFormat, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
             .iter()
             .map(|x| (x * inverse).round_ties_even())
             .collect();
-        sums.push(half(largest / 127.0 * quants.iter().sum::<f32>()));
+        sums.push(nearest_half(largest / 127.0 * quants.iter().sum::<f32>()));
         elements.extend(quants.iter().map(|&q| f64::from(q) * scale));
     }
     (elements, sums)
@@ -64,7 +69,7 @@ fn expected(format: RowFormat, row: &[u8], x: &[f32]) -> (f64, f64) {
     for (number, block) in row.chunks(format.block_bytes()).enumerate() {
         let elements = number * format.block_elements()..(number + 1) * format.block_elements();
         let offset = match offset_at {
-            true => f64::from(half::f16::from_le_bytes([block[2], block[3]])),
+            true => f64::from(half_at(block, 2)),
             false => 0.0,
         };
         for (weight, x) in weights[elements.clone()].iter().zip(&x[elements]) {

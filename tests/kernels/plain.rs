@@ -16,7 +16,7 @@ fn half(bits: u16) -> f32 {
 }
 
 /// The half at a byte of the block.
-fn half_at(block: &[u8], at: usize) -> f32 {
+pub(crate) fn half_at(block: &[u8], at: usize) -> f32 {
     half(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 

@@ -12,6 +12,10 @@ use crate::kernels::isa::Isa;
 use crate::kernels::simd::Algorithm;
 
 /// Declares the proof of one instruction set. The features that are looked for are those that are enabled.
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little")
+))]
 macro_rules! proof {
     ($(#[$doc:meta])* $name:ident, $detected:ident: $($feature:tt)*) => {
         $crate::kernels::arch::proof::proof!(
@@ -42,6 +46,10 @@ macro_rules! proof {
         }
     };
 }
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little")
+))]
 pub(super) use proof;
 
 /// The proof of any instruction set that this target can have.
