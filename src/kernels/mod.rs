@@ -1,9 +1,9 @@
 //! Arithmetic on slices: dot products, matrix times vector over GGUF's row formats, norms, softmax, activations, rotary
-//! positions. No I/O, no allocation, no knowledge of pages.
+//! positions. No I/O, no allocation (but for [`Activations`], which keep theirs), no knowledge of pages.
 //!
 //! [`Kernels`] is a handle on one instruction set, chosen once by every feature it uses, or forced with
-//! [`Kernels::with`]. What it computes is exact mode: activations are 32-bit floats and a quantized weight is the 32-bit
-//! float that it stands for.
+//! [`Kernels::with`]. What it computes is exact mode, where activations are 32-bit floats and a quantized weight is the
+//! 32-bit float that it stands for, unless activations of eight bits are asked for.
 //!
 //! ```
 //! use ringfield::kernels::{Kernels, RowFormat};
@@ -34,6 +34,22 @@
 //!
 //! The sums inside of norms and softmax go the same way. Functions of one element, such as [`Kernels::silu`], depend on
 //! that element alone.
+//!
+//! # Eight-bit activations
+//!
+//! [`Kernels::matvec_quantized`] multiplies packed rows with columns that [`Kernels::quantize`] has made eight bits of, in
+//! the blocks that ggml uses beside each format: 32 elements with a half-precision scale `dx` (Q8_0, Q8_1) beside formats
+//! of 32 elements, 256 with a single-precision one (Q8_K) beside formats of 256. The canonical order is then:
+//! 1. Inside of block `b` everything is integer, hence exact: `sum[b]`, the products of the quants, each times the
+//!    integer scale of its part where the format has such; and `low[b]`, the sums of the activations' quants, each times
+//!    the part's integer offset.
+//! 2. `p[b] = (d * dx) * sum[b]` for a format without offsets; `fma(d * dx, sum[b], m * s)` for Q4_1 and Q5_1, where `s`
+//!    is `dx` times the sum of the block's quants, in half precision; `fma(d * dx, sum[b], -(dmin * dx) * low[b])` for
+//!    formats of 256 with offsets.
+//! 3. Lane `b % 16` adds `p[b]` in ascending order of `b`, from zero; then the lanes are added as above.
+//!
+//! There is code for AVX-512 (with VNNI; without it AVX2's computes) and AVX2, which fuse; the other instruction sets run
+//! plain loops, which do not.
 //!
 //! # The floating-point environment
 //!
