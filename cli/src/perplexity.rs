@@ -25,7 +25,7 @@ impl<'t> Chunks<'t> {
     /// At most `most` chunks of `len` tokens; what is left of the text is not scored.
     ///
     /// # Errors
-    /// Fewer tokens than two chunks have, or a chunk of less than four.
+    /// Fewer tokens than two chunks have, a chunk of less than four, or no chunk at all.
     pub(crate) fn new(
         tokens: &'t [u32],
         len: usize,
@@ -37,6 +37,11 @@ impl<'t> Chunks<'t> {
             return Err(Error::message(format!(
                 "the text has {have} tokens; two chunks of at least four are needed, and one has {len}: see --ctx"
             )));
+        }
+        if most == Some(0) {
+            return Err(Error::message(
+                "no chunk at all is to be scored: see --chunks",
+            ));
         }
         let count = (tokens.len() / len).min(most.unwrap_or(usize::MAX));
         let tokens = tokens.get(..count * len).unwrap_or(tokens);
@@ -155,6 +160,7 @@ mod tests {
         assert_eq!(Chunks::new(&tokens, 5, Some(2), None).unwrap().len(), 2);
         assert!(Chunks::new(&tokens, 12, None, None).is_err());
         assert!(Chunks::new(&tokens, 3, None, None).is_err());
+        assert!(Chunks::new(&tokens, 5, Some(0), None).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@
 //!    integer scale of its part where the format has such; and `low[b]`, the sums of the activations' quants, each times
 //!    the part's integer offset.
 //! 2. `p[b] = (d * dx) * sum[b]` for a format without offsets; `fma(d * dx, sum[b], m * s)` for Q4_1 and Q5_1, where `s`
-//!    is `dx` times the sum of the block's quants, in half precision; `fma(d * dx, sum[b], -(dmin * dx) * low[b])` for
+//!    is the scale before it is rounded, times the sum of the block's quants, in half precision; `fma(d * dx, sum[b], -(dmin * dx) * low[b])` for
 //!    formats of 256 with offsets.
 //! 3. Lane `b % 16` adds `p[b]` in ascending order of `b`, from zero; then the lanes are added as above.
 //!

@@ -6,6 +6,7 @@ use super::EngineContext;
 use super::generate::{Watch, open};
 use crate::args::PerplexityArgs;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::perplexity::{Chunks, Perplexity};
 
 /// Scores `text`, chunk by chunk; `each` gets the number of chunks that are done, of how many, and the sums so far.
@@ -28,7 +29,8 @@ pub(crate) fn perplexity(
     };
     let tokens = encode(text)?;
     // What a tokenizer puts before an empty text it puts before each chunk.
-    let bos = encode("")?.first().copied();
+    let bos = tokenizer.bos();
+    let bos = bos.filter(|bos| encode("").is_ok_and(|empty| empty.first() == Some(bos)));
     let chunks = Chunks::new(&tokens, args.ctx, args.chunks, bos)?;
     let position_bytes = model
         .session(SessionOptions::new().context(1))
@@ -45,6 +47,8 @@ pub(crate) fn perplexity(
         }
         let mut session = model.session(options).engine("cannot begin a chunk")?;
         watch.session(session.cancel_handle());
+        // An interrupt that was seen before it could reach this session.
+        interrupt::check()?;
         let (read, scored) = chunk.split_at(chunk.len() / 2);
         let mut next = scored.iter().skip(1);
         let fed = session.feed(read).and_then(|()| {
@@ -58,6 +62,7 @@ pub(crate) fn perplexity(
             Err(ringfield::Error::Cancelled) => return Err(Error::Interrupted),
             fed => fed.engine("cannot run a chunk")?,
         }
+        interrupt::check()?;
         each(number + 1, chunks.len(), &sums);
     }
     Ok(sums)

@@ -122,6 +122,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let asleep = {
             let mut call = lock(&shared.call);
             call.job = Some(lasting);
+            call.panicked = false;
             call.number += 1;
             shared.announced.store(call.number, Ordering::Release);
             call.asleep

@@ -25,6 +25,8 @@ pub(super) struct Stream {
     /// Streamed segment `n` of the endless sequence of passes is in slot `n % slots`.
     slots: Vec<Mutex<Slot>>,
     ahead: Mutex<Ahead>,
+    /// Somebody has come to all before this.
+    taken: AtomicU64,
     /// Where in that sequence the pass in progress begins and ends.
     pass: AtomicU64,
     pass_end: AtomicU64,
@@ -47,8 +49,6 @@ struct Slot {
 struct Ahead {
     /// The next of the sequence that will be asked for, if nobody has come to it before.
     next: u64,
-    /// Somebody has come to all before this.
-    taken: u64,
     /// Pages of those that were asked for and not used yet.
     pages: u64,
 }
@@ -103,6 +103,7 @@ impl Stream {
             segments,
             resident,
             ahead: Mutex::default(),
+            taken: AtomicU64::new(0),
             pass: AtomicU64::new(0),
             pass_end: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
@@ -135,9 +136,13 @@ impl Stream {
 
     /// Begins a pass that uses the first `count` of all segments, each once; asks for the first of them.
     pub(super) fn begin(&self, count: usize) -> Result<()> {
+        if self.pass.load(Relaxed) != self.pass_end.load(Relaxed) {
+            // The last one was not ended: its thread panicked.
+            self.abandon();
+        }
         let streamed = self.segments.streamed.partition_point(|&at| at < count) as u64;
         let end = self.pass.load(Relaxed) + streamed;
-        if streamed < self.streamed() {
+        if 0 < streamed && streamed < self.streamed() {
             let mut ahead = lock(&self.ahead);
             // What is there already of segments that this pass leaves out was read for a whole one.
             for slot in &self.slots {
@@ -160,7 +165,7 @@ impl Stream {
         }
         let mut ahead = lock(&self.ahead);
         loop {
-            let n = ahead.next.max(ahead.taken);
+            let n = ahead.next.max(self.taken.load(Relaxed));
             let pages = self.segment(n).pages;
             if ahead.pages > 0 && ahead.pages + pages > self.segments.window_pages {
                 return Ok(());
@@ -183,8 +188,9 @@ impl Stream {
         self.pass.store(self.pass_end.load(Relaxed), Relaxed);
     }
 
-    /// Gives back what was read ahead of number `n`, but for what others are using.
-    fn take_back(&self, n: u64) {
+    /// Asks once more for number `n`, before all that was read ahead of it: gives that back, but for what others are using.
+    fn send_first(&self, slot: &mut Slot, n: u64) -> Result<()> {
+        // Kept until it is sent, so that nobody reads ahead into the room.
         let mut ahead = lock(&self.ahead);
         for slot in &self.slots {
             let Ok(mut slot) = slot.try_lock() else {
@@ -196,6 +202,8 @@ impl Stream {
             }
         }
         ahead.next = n + 1;
+        slot.clear();
+        self.send(slot, n)
     }
 
     /// Forgets a pass that was not finished: the next one starts from its beginning.
@@ -205,11 +213,8 @@ impl Stream {
             lock(slot).clear();
         }
         let next = self.pass.load(Relaxed);
-        *ahead = Ahead {
-            next,
-            taken: next,
-            pages: 0,
-        };
+        self.taken.store(next, Relaxed);
+        *ahead = Ahead { next, pages: 0 };
     }
 
     /// Asks for number `n` of the sequence.
@@ -235,12 +240,10 @@ impl Stream {
         };
         let n = self.pass.load(Relaxed) + place;
         let mut slot = lock(self.slot(n));
-        let mut ahead = lock(&self.ahead);
-        ahead.taken = ahead.taken.max(n + 1);
-        if slot.holds == Some(n) {
-            drop(ahead);
-        } else {
+        self.taken.fetch_max(n + 1, Relaxed);
+        if slot.holds != Some(n) {
             // It comes sooner than the window: a frame for it is there, as each thread has room for one.
+            let mut ahead = lock(&self.ahead);
             ahead.pages += segment.pages;
             // One that comes later waits until it is asked for again.
             let other = slot.holds.map_or(0, |other| self.segment(other).pages);
@@ -253,9 +256,7 @@ impl Stream {
         slot.batch.wait(1);
         if matches!(slot.batch.view(0), Err(Error::PoolPinned { .. })) {
             // There was no room when it was asked for. Now it goes before what is not used yet.
-            self.take_back(n);
-            slot.clear();
-            self.send(&mut slot, n)?;
+            self.send_first(&mut slot, n)?;
             slot.batch.wait(1);
         }
         self.waited_ns.fetch_add(nanoseconds(started), Relaxed);

@@ -67,7 +67,7 @@ impl<'s, T: Packed> Matvec<'s, T> {
         views
     }
 
-    /// `C` columns from `column` on, of the rows from `row` on, of which there are as many as `weights` has: less than
+    /// `C` columns from `column` on, of the rows from `row` on, of which there are as many as `weights` has: at most
     /// `STRIP` blocks in all.
     #[inline(always)]
     fn strip<N: Integers, const C: usize>(
@@ -207,7 +207,7 @@ impl Kernels {
     ///
     /// # Errors
     /// Slices of other lengths; columns that were not quantized for `format`, or a format of floats, which is multiplied
-    /// with [`Kernels::matvec`].
+    /// with [`Kernels::matvec`]. Columns of no elements fit every format, and give zeros.
     pub fn matvec_quantized(
         self,
         format: RowFormat,
