@@ -19,10 +19,10 @@ struct Real {
 }
 
 impl Real {
-    fn path(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("models")
-            .join(self.name)
+    /// `None` where it is not here.
+    fn path(&self) -> Option<PathBuf> {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        Some(models.join(self.name)).filter(|path| path.exists())
     }
 }
 
@@ -61,13 +61,12 @@ const MINIMUM_BYTES: u64 = 24 << 20;
 #[test]
 fn real_models_give_the_logits_of_a_float64_forward_pass_whatever_the_budget() {
     for real in MODELS {
-        let path = real.path();
-        if !path.exists() {
+        let Some(path) = real.path() else {
             skipped!(
                 "models/{} is not here: scripts/get-models.sh takes it",
                 real.name
             );
-        }
+        };
         let mut expected = None;
         for (budget, page, backend, threads, batch) in [
             (MINIMUM_BYTES, 65_536, BackendKind::Auto, 2, 64),
@@ -104,13 +103,12 @@ fn real_models_give_the_logits_of_a_float64_forward_pass_whatever_the_budget() {
 #[test]
 fn real_models_go_on_as_a_float64_forward_pass_does() {
     for real in MODELS {
-        let path = real.path();
-        if !path.exists() {
+        let Some(path) = real.path() else {
             skipped!(
                 "models/{} is not here: scripts/get-models.sh takes it",
                 real.name
             );
-        }
+        };
         let engine = Engine::builder()
             .dram_budget(MINIMUM_BYTES)
             .build()
@@ -140,13 +138,12 @@ fn probabilities(bits: &[u32]) -> Vec<f64> {
 #[test]
 fn eight_bit_activations_change_little() {
     for real in MODELS {
-        let path = real.path();
-        if !path.exists() {
+        let Some(path) = real.path() else {
             skipped!(
                 "models/{} is not here: scripts/get-models.sh takes it",
                 real.name
             );
-        }
+        };
         let all = |arithmetic: Arithmetic, threads: usize, batch: usize, budget: u64| {
             let builder = Engine::builder().dram_budget(budget);
             let options = ModelOptions::new().arithmetic(arithmetic);

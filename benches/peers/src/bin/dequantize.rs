@@ -7,7 +7,8 @@
 //! rounds. `other` counts elements of different bits. The last column is `Kernels::matvec`, for information.
 
 use llama_cpp_sys_2 as ggml;
-use ringfield::kernels::{Isa, Kernels, RowFormat};
+use ringfield::kernels::{Kernels, RowFormat};
+use ringfield_peers::{FLOATS, PACKED, kernels, spread, weights};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -18,38 +19,6 @@ const COLUMNS: usize = 4096;
 const ROUNDS: usize = 101;
 /// Time of one measurement.
 const SECONDS: f64 = 0.004;
-
-const TYPES: [(RowFormat, ggml::ggml_type); 15] = [
-    (RowFormat::F16, ggml::GGML_TYPE_F16),
-    (RowFormat::Bf16, ggml::GGML_TYPE_BF16),
-    (RowFormat::Q4_0, ggml::GGML_TYPE_Q4_0),
-    (RowFormat::Q4_1, ggml::GGML_TYPE_Q4_1),
-    (RowFormat::Q5_0, ggml::GGML_TYPE_Q5_0),
-    (RowFormat::Q5_1, ggml::GGML_TYPE_Q5_1),
-    (RowFormat::Q8_0, ggml::GGML_TYPE_Q8_0),
-    (RowFormat::Q2_K, ggml::GGML_TYPE_Q2_K),
-    (RowFormat::Q3_K, ggml::GGML_TYPE_Q3_K),
-    (RowFormat::Q4_K, ggml::GGML_TYPE_Q4_K),
-    (RowFormat::Q5_K, ggml::GGML_TYPE_Q5_K),
-    (RowFormat::Q6_K, ggml::GGML_TYPE_Q6_K),
-    (RowFormat::IQ4_NL, ggml::GGML_TYPE_IQ4_NL),
-    (RowFormat::IQ4_XS, ggml::GGML_TYPE_IQ4_XS),
-    (RowFormat::MXFP4, ggml::GGML_TYPE_MXFP4),
-];
-
-/// Weights as a model has them: the sum of twelve uniform numbers is nearly normal.
-fn weights(len: usize) -> Vec<f32> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut uniform = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len)
-        .map(|_| (0..12).map(|_| uniform()).sum::<f32>() * 0.02)
-        .collect()
-}
 
 /// `len` weights as rows of `COLUMNS`, packed by ggml.
 fn packed(format: RowFormat, kind: ggml::ggml_type, len: usize) -> Vec<u8> {
@@ -82,12 +51,6 @@ fn time(mut call: impl FnMut()) -> f64 {
         calls += 16;
     }
     start.elapsed().as_secs_f64() / f64::from(calls)
-}
-
-/// The median and the quartiles beside it.
-fn spread(mut of: Vec<f64>) -> (f64, f64, f64) {
-    of.sort_by(f64::total_cmp);
-    (of[of.len() / 2], of[of.len() / 4], of[of.len() * 3 / 4])
 }
 
 struct Row {
@@ -148,21 +111,14 @@ fn measure(kernels: Kernels, format: RowFormat, kind: ggml::ggml_type) -> (Row, 
 }
 
 fn main() {
-    let kernels = match std::env::args().nth(1) {
-        None => Kernels::new(),
-        Some(name) => Isa::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .and_then(Kernels::with)
-            .expect("an instruction set of this processor"),
-    };
+    let kernels = kernels();
     let ggml_flags = option_env!("CFLAGS").unwrap_or("its own flags");
     println!(
         "ringfield {}; ggml {ggml_flags}; {ELEMENTS} elements, {ROUNDS} rounds\n",
         kernels.isa()
     );
     println!("type     ours Ge/s  ggml Ge/s  ratio (quartiles)      A/A  other  matvec GB/s");
-    for (format, kind) in TYPES {
+    for (format, kind) in FLOATS.into_iter().chain(PACKED) {
         let (row, other) = measure(kernels, format, kind);
         let ratio = |a: &[f64], b: &[f64]| spread(a.iter().zip(b).map(|(a, b)| a / b).collect());
         let (ratio_theirs, least, most) = ratio(&row.theirs, &row.ours);

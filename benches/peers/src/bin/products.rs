@@ -3,46 +3,17 @@
 //! Needs cmake and libclang; from `benches/peers`, whose configuration counts:
 //! `CMAKE_BUILD_PARALLEL_LEVEL=2 cargo run --release --bin products [ISA]`.
 //!
-//! One thread; rows of 4096 elements (576 in the column `576`); a matrix of 512 KiB, which stays in L2, and one of
-//! 256 MiB. Activations are quantized beforehand, but for the repacked matrices, which ggml multiplies in a graph: there
+//! One thread; rows of 4096 elements, and of 576 for formats of 32; a matrix of 512 KiB, which stays in L2, and one of
+//! 256 MiB. `RINGFIELD_TYPE=Q8_0` measures one type. Activations are quantized beforehand, but for the repacked matrices, which ggml multiplies in a graph: there
 //! they are part of it, a few per cent of the small matrix. Rounds are interleaved: ours, vec_dot, repacked, ours once
 //! more (the A/A column). Medians of the rounds' ratios, with quartiles.
 
 use llama_cpp_sys_2 as ggml;
-use ringfield::kernels::{Activations, Isa, Kernels, RowFormat};
+use ringfield::kernels::{Activations, Kernels, RowFormat};
+use ringfield_peers::{PACKED, kernels, spread, weights};
 use std::ffi::{CStr, c_void};
 use std::hint::black_box;
 use std::time::Instant;
-
-const TYPES: [(RowFormat, ggml::ggml_type); 13] = [
-    (RowFormat::Q4_0, ggml::GGML_TYPE_Q4_0),
-    (RowFormat::Q4_1, ggml::GGML_TYPE_Q4_1),
-    (RowFormat::Q5_0, ggml::GGML_TYPE_Q5_0),
-    (RowFormat::Q5_1, ggml::GGML_TYPE_Q5_1),
-    (RowFormat::Q8_0, ggml::GGML_TYPE_Q8_0),
-    (RowFormat::Q2_K, ggml::GGML_TYPE_Q2_K),
-    (RowFormat::Q3_K, ggml::GGML_TYPE_Q3_K),
-    (RowFormat::Q4_K, ggml::GGML_TYPE_Q4_K),
-    (RowFormat::Q5_K, ggml::GGML_TYPE_Q5_K),
-    (RowFormat::Q6_K, ggml::GGML_TYPE_Q6_K),
-    (RowFormat::IQ4_NL, ggml::GGML_TYPE_IQ4_NL),
-    (RowFormat::IQ4_XS, ggml::GGML_TYPE_IQ4_XS),
-    (RowFormat::MXFP4, ggml::GGML_TYPE_MXFP4),
-];
-
-/// Weights as a model has them: the sum of twelve uniform numbers is nearly normal.
-fn weights(len: usize) -> Vec<f32> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut uniform = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len)
-        .map(|_| (0..12).map(|_| uniform()).sum::<f32>() * 0.02)
-        .collect()
-}
 
 /// Rows of `len` elements, packed by ggml; after the first 64 they come again.
 fn packed(kind: ggml::ggml_type, len: usize, rows: usize, row_bytes: usize) -> Vec<u8> {
@@ -83,12 +54,6 @@ fn time(seconds: f64, mut call: impl FnMut()) -> f64 {
             return took / f64::from(calls);
         }
     }
-}
-
-/// The median and the quartiles beside it.
-fn spread(mut of: Vec<f64>) -> (f64, f64, f64) {
-    of.sort_by(f64::total_cmp);
-    (of[of.len() / 2], of[of.len() / 4], of[of.len() * 3 / 4])
 }
 
 /// ggml's repacked matrix times a vector, as a graph.
@@ -181,7 +146,6 @@ fn measure(
     rounds: usize,
     seconds: f64,
 ) {
-    // One type by itself: `RINGFIELD_TYPE=Q8_0`.
     if std::env::var("RINGFIELD_TYPE").is_ok_and(|only| only != format.name()) {
         return;
     }
@@ -277,14 +241,7 @@ fn measure(
 }
 
 fn main() {
-    let kernels = match std::env::args().nth(1) {
-        None => Kernels::new(),
-        Some(name) => Isa::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .and_then(Kernels::with)
-            .expect("an instruction set of this processor"),
-    };
+    let kernels = kernels();
     // SAFETY: once, before everything else.
     unsafe { ggml::ggml_cpu_init() };
     println!(
@@ -295,15 +252,15 @@ fn main() {
     println!(
         "type      len     matrix    ours    dots  ratio (quartiles) repacked  ratio (quartiles)   A/A  difference"
     );
-    for (format, kind) in TYPES {
+    for (format, kind) in PACKED {
         measure(kernels, format, kind, 4096, 512 << 10, 41, 0.004);
     }
-    for (format, kind) in TYPES {
+    for (format, kind) in PACKED {
         if format.block_elements() == 32 {
             measure(kernels, format, kind, 576, 512 << 10, 41, 0.004);
         }
     }
-    for (format, kind) in TYPES {
+    for (format, kind) in PACKED {
         measure(kernels, format, kind, 4096, 256 << 20, 9, 0.02);
     }
 }
