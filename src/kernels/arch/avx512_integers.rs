@@ -267,6 +267,14 @@ impl Integers for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        if let Some(byte) = bytes.get(at) {
+            // SAFETY: it reads nothing, and the byte is there.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) }
+        }
+    }
+
+    #[inline(always)]
     fn halves<const B: usize>(self, blocks: &[[u8; B]; 16], at: usize) -> __m512 {
         if !B.is_multiple_of(2) || per_load(B) == 1 {
             let mut halves = [0; 32];

@@ -1,8 +1,9 @@
 //! Activations of eight bits, laid out as the formats need them.
 //!
 //! Rows lie one after the other, and their blocks are multiplied sixteen at a time wherever a row ends. So the blocks of a
-//! column come round: after the last the first follows again, fifteen of them more than there are.
+//! column come round: after the last the first follows again, at least fifteen of them more than there are.
 
+use super::aligned::Aligned;
 use crate::kernels::row_format::RowFormat;
 
 /// Blocks that are multiplied together.
@@ -15,7 +16,7 @@ pub struct Activations {
     pub(super) columns: usize,
     pub(super) blocks_32: Blocks<Group, i32>,
     /// One for each [`Order`].
-    pub(super) blocks_256: [Blocks<Block, [i16; 16]>; ORDERS],
+    pub(super) blocks_256: [Blocks<Block, Sums>; ORDERS],
 }
 
 /// What was quantized for formats of one kind.
@@ -27,12 +28,12 @@ pub(super) struct Blocks<Q, N> {
     /// Of a column.
     pub(super) quants_len: usize,
     /// As they come: for formats of 32 elements.
-    pub(super) plain: Vec<[i8; 32]>,
-    pub(super) scales: Vec<f32>,
+    pub(super) plain: Aligned<i8>,
+    pub(super) scales: Aligned<f32>,
     /// Rounded to half precision: for formats of 32 elements.
-    pub(super) sums: Vec<f32>,
+    pub(super) sums: Aligned<f32>,
     /// Minus the sums of the quants.
-    pub(super) negative: Vec<N>,
+    pub(super) negative: Aligned<N>,
 }
 
 /// Four blocks of 32: their first halves, then their second ones.
@@ -44,6 +45,11 @@ pub(super) struct Group(pub(super) [[i8; 64]; 2]);
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Block(pub(super) [[i8; 64]; 4]);
+
+/// Of the sixteens of a block, in their ascending order.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(32))]
+pub(super) struct Sums(pub(super) [i16; 16]);
 
 /// Which sixteens of a block's elements are together when a format's bytes are taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +85,7 @@ impl Order {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column32<'x> {
     quants: &'x [Group],
-    plain: &'x [[i8; 32]],
+    plain: &'x [i8],
     /// Where a chunk may begin in a group of four blocks: every `1 << apart` blocks.
     apart: u32,
     /// Groups of each such beginning.
@@ -106,7 +112,7 @@ impl<'x> Column32<'x> {
     pub(super) fn chunk(&self, at: usize) -> Chunk32<'x> {
         let first = ((at % 4) >> self.apart) * self.groups + at / 4;
         let (quants, _) = self.quants[first..first + 4].as_chunks();
-        let plain = sixteen(self.plain, at).as_flattened();
+        let plain = &self.plain[32 * at..32 * (at + CHUNK)];
         let (plain, _) = plain.as_chunks::<64>().0.as_chunks();
         Chunk32 {
             quants: &quants[0],
@@ -123,7 +129,7 @@ impl<'x> Column32<'x> {
 pub(super) struct Column256<'x> {
     quants: &'x [Block],
     scales: &'x [f32],
-    negative: &'x [[i16; 16]],
+    negative: &'x [Sums],
 }
 
 /// What a format of 256 elements multiplies sixteen blocks with.
@@ -131,7 +137,7 @@ pub(super) struct Column256<'x> {
 pub(super) struct Chunk256<'x> {
     pub(super) quants: &'x [Block; CHUNK],
     pub(super) scales: &'x [f32; CHUNK],
-    pub(super) negative: &'x [[i16; 16]; CHUNK],
+    pub(super) negative: &'x [Sums; CHUNK],
 }
 
 impl<'x> Column256<'x> {
@@ -170,15 +176,15 @@ impl Default for Activations {
 impl Activations {
     /// None yet.
     pub const fn new() -> Activations {
-        const fn none<Q, N>() -> Blocks<Q, N> {
+        const fn none<Q, N: Copy + Default>() -> Blocks<Q, N> {
             Blocks {
                 count: 0,
                 quants: Vec::new(),
                 quants_len: 0,
-                plain: Vec::new(),
-                scales: Vec::new(),
-                sums: Vec::new(),
-                negative: Vec::new(),
+                plain: Aligned::new(),
+                scales: Aligned::new(),
+                sums: Aligned::new(),
+                negative: Aligned::new(),
             }
         }
         Activations {
@@ -218,10 +224,10 @@ impl Activations {
     /// A column for formats of 32 elements.
     pub(super) fn column_32(&self, column: usize) -> Column32<'_> {
         let blocks = &self.blocks_32;
-        let round = column * blocks.round()..(column + 1) * blocks.round();
+        let round = column * blocks.stride()..(column + 1) * blocks.stride();
         Column32 {
             quants: &blocks.quants[column * blocks.quants_len..][..blocks.quants_len],
-            plain: &blocks.plain[round.clone()],
+            plain: &blocks.plain[32 * round.start..32 * round.end],
             apart: phases(blocks.count).1.trailing_zeros(),
             groups: blocks.groups(),
             scales: &blocks.scales[round.clone()],
@@ -233,7 +239,7 @@ impl Activations {
     /// A column for formats of 256 elements.
     pub(super) fn column_256(&self, order: Order, column: usize) -> Column256<'_> {
         let blocks = &self.blocks_256[order as usize];
-        let round = column * blocks.round()..(column + 1) * blocks.round();
+        let round = column * blocks.stride()..(column + 1) * blocks.stride();
         Column256 {
             quants: &blocks.quants[round.clone()],
             scales: &blocks.scales[round.clone()],
@@ -250,11 +256,11 @@ impl Activations {
     }
 }
 
-impl<Q, N> Blocks<Q, N> {
-    /// Blocks of a column, those included that come round.
+impl<Q, N: Copy + Default> Blocks<Q, N> {
+    /// Blocks of a column, those included that come round: each column begins where a cache line does.
     #[inline(always)]
-    fn round(&self) -> usize {
-        self.count + CHUNK - 1
+    pub(super) fn stride(&self) -> usize {
+        (self.count + CHUNK - 1).next_multiple_of(CHUNK)
     }
 
     /// Groups of a phase.
@@ -265,9 +271,10 @@ impl<Q, N> Blocks<Q, N> {
 
     fn memory_bytes(&self) -> usize {
         self.quants.capacity() * size_of::<Q>()
-            + self.plain.capacity() * 32
-            + (self.scales.capacity() + self.sums.capacity()) * size_of::<f32>()
-            + self.negative.capacity() * size_of::<N>()
+            + self.plain.memory_bytes()
+            + self.scales.memory_bytes()
+            + self.sums.memory_bytes()
+            + self.negative.memory_bytes()
     }
 }
 

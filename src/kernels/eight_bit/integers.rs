@@ -63,6 +63,12 @@ pub(in crate::kernels) trait Integers: Copy {
     fn load_integers(self, from: &[i32; 16]) -> IntegersOf<Self>;
     fn to_floats(self, x: IntegersOf<Self>) -> FloatsOf<Self>;
 
+    /// Asks for the cache line of byte `at`, which will be needed; for none where there are not so many bytes.
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        let _ = (bytes, at);
+    }
+
     /// The half-precision number at `at` of each block.
     #[inline(always)]
     fn halves<const N: usize>(self, blocks: &[[u8; N]; 16], at: usize) -> FloatsOf<Self> {

@@ -18,6 +18,12 @@ const STRIP: usize = 512;
 /// Columns that a block is multiplied with once it is taken apart.
 const COLUMNS: usize = 4;
 
+/// From so many bytes on weights are asked for ahead: a second-level cache holds fewer. Fewer are there already, or would
+/// be before it pays.
+const FAR: usize = 1 << 20;
+/// How far ahead, in bytes. A processor by itself stops at the end of each page of 4 KiB.
+const AHEAD: usize = 8192;
+
 /// The `p` of a strip's blocks with a column. Sixteen more than there are, and sixteen more because the last lanes of a row are read with
 /// those behind them.
 type Products = [f32; STRIP + 2 * CHUNK];
@@ -67,6 +73,18 @@ impl<'s, T: Packed> Matvec<'s, T> {
         views
     }
 
+    /// Asks for the sixteen blocks that come `AHEAD` after those from number `block` on.
+    #[inline(always)]
+    fn prefetch<N: Integers>(&self, n: N, block: usize) {
+        if self.weights.len() < FAR {
+            return;
+        }
+        let from = block * size_of::<T::Block>() + AHEAD;
+        for line in (0..CHUNK * size_of::<T::Block>()).step_by(64) {
+            n.prefetch(self.weights, from + line);
+        }
+    }
+
     /// `C` columns from `column` on, of the rows from `row` on, of which there are as many as `weights` has: at most
     /// `STRIP` blocks in all.
     #[inline(always)]
@@ -83,6 +101,9 @@ impl<'s, T: Packed> Matvec<'s, T> {
         let x = self.views(column);
         let mut at = 0;
         for from in (0..weights.len()).step_by(CHUNK) {
+            if column == 0 {
+                self.prefetch(n, row * self.blocks + from);
+            }
             let chunk = chunk::<T>(weights, from, &mut filled);
             let p = T::products::<N, C>(n, chunk, &x, at);
             at += CHUNK;
@@ -127,6 +148,9 @@ impl<'s, T: Packed> Matvec<'s, T> {
         let mut filled = [T::NOTHING; CHUNK];
         let x = self.views(column);
         for from in (0..weights.len()).step_by(CHUNK) {
+            if column == 0 {
+                self.prefetch(n, row * self.blocks + from);
+            }
             let chunk = chunk::<T>(weights, from, &mut filled);
             let p = T::products::<N, C>(n, chunk, &x, from);
             let left = weights.len() - from;

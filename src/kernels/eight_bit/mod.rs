@@ -2,6 +2,7 @@
 //! is in the documentation of `kernels`.
 
 mod activations;
+mod aligned;
 mod formats;
 mod integers;
 mod matvec;

@@ -1,6 +1,6 @@
 //! From 32-bit floats to eight bits, rounded as ggml rounds them.
 
-use super::activations::{Activations, Block, Blocks, CHUNK, Group, Order, order, phases};
+use super::activations::{Activations, Block, Blocks, Group, Order, Sums, order, phases};
 use super::integers::{IntegerAlgorithm, Integers};
 use crate::kernels::isa::Kernels;
 use crate::kernels::row_format::RowFormat;
@@ -127,18 +127,18 @@ impl IntegerAlgorithm for Quantize32<'_> {
     fn run<N: Integers>(self, n: N) {
         let simd = n.floats();
         let Quantize32 { x, len, to } = self;
-        to.plain.clear();
-        to.scales.clear();
-        to.sums.clear();
-        to.negative.clear();
         to.count = len / 32;
+        let (stride, columns) = (to.stride(), x.len().checked_div(len).unwrap_or(0));
+        to.plain.begin(32 * columns * stride);
+        to.scales.begin(columns * stride);
+        to.sums.begin(columns * stride);
+        to.negative.begin(columns * stride);
         if len == 0 {
             return;
         }
         let (phases, apart) = phases(to.count);
         let groups = to.groups();
         to.quants_len = phases * groups;
-        let columns = x.len() / len;
         to.quants
             .resize(columns * to.quants_len, Group([[0; 64]; 2]));
         for (column, x) in x.chunks_exact(len).enumerate() {
@@ -158,7 +158,7 @@ impl IntegerAlgorithm for Quantize32<'_> {
                 to.scales.push(to_half(scale));
                 to.sums.push(to_half(scale * sum as f32));
                 to.negative.push(-sum);
-                to.plain.push(bytes);
+                to.plain.extend(&bytes);
                 let (halves, _) = bytes.as_chunks::<16>();
                 for phase in 0..phases {
                     // Wherever it comes round.
@@ -176,10 +176,10 @@ impl IntegerAlgorithm for Quantize32<'_> {
                     }
                 }
             }
-            for again in first..first + CHUNK - 1 {
+            for again in first..first + stride - to.count {
                 to.scales.push(to.scales[again]);
                 to.sums.push(to.sums[again]);
-                to.plain.push(to.plain[again]);
+                to.plain.repeat(32 * again, 32);
                 to.negative.push(to.negative[again]);
             }
         }
@@ -190,7 +190,7 @@ struct Quantize256<'s> {
     x: &'s [f32],
     len: usize,
     order: Order,
-    to: &'s mut Blocks<Block, [i16; 16]>,
+    to: &'s mut Blocks<Block, Sums>,
 }
 
 impl IntegerAlgorithm for Quantize256<'_> {
@@ -201,10 +201,11 @@ impl IntegerAlgorithm for Quantize256<'_> {
     fn run<N: Integers>(self, n: N) {
         let simd = n.floats();
         let Quantize256 { x, len, order, to } = self;
-        to.quants.clear();
-        to.scales.clear();
-        to.negative.clear();
         to.count = len / 256;
+        let (stride, columns) = (to.stride(), x.len().checked_div(len).unwrap_or(0));
+        to.quants.clear();
+        to.scales.begin(columns * stride);
+        to.negative.begin(columns * stride);
         if len == 0 {
             return;
         }
@@ -241,9 +242,9 @@ impl IntegerAlgorithm for Quantize256<'_> {
                 }
                 to.quants.push(quants);
                 to.scales.push(scale);
-                to.negative.push(negative);
+                to.negative.push(Sums(negative));
             }
-            for again in first..first + CHUNK - 1 {
+            for again in first..first + stride - to.count {
                 to.quants.push(to.quants[again]);
                 to.scales.push(to.scales[again]);
                 to.negative.push(to.negative[again]);

@@ -66,10 +66,10 @@ fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C:
             match T::QUANTS {
                 Quants::WithOffsets { .. } => {
                     low_sums[c][number / 4][number % 4] =
-                        n.dot_words(parts.low, &x.negative[number]);
+                        n.dot_words(parts.low, &x.negative[number].0);
                 }
                 Quants::Above(bits) => {
-                    let above = n.dot_words(parts.low, &x.negative[number]);
+                    let above = n.dot_words(parts.low, &x.negative[number].0);
                     let above = match bits {
                         2 => simd.shift_left_int::<2>(above),
                         _ => simd.shift_left_int::<5>(above),
