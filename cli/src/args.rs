@@ -65,7 +65,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<usize>,
     /// What packed weights are multiplied with
-    #[arg(long, value_enum, default_value = "exact")]
+    #[arg(long, value_enum, default_value = "eight-bit")]
     pub(crate) arithmetic: Arithmetic,
     /// How the engine reads
     #[arg(long, value_enum, default_value = "auto")]
@@ -334,10 +334,10 @@ pub(crate) enum Peer {
 /// What packed weights are multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Arithmetic {
-    /// Activations of 32 bits
-    Exact,
-    /// Activations of eight bits: faster
+    /// Activations of eight bits, as ggml has them
     EightBit,
+    /// Activations of 32 bits: each weight counts as the float that it stands for
+    Exact,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

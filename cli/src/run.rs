@@ -28,6 +28,7 @@ pub(crate) struct Generated {
     pub(crate) tok_per_s: f64,
     pub(crate) prompt_tokens: usize,
     pub(crate) prompt_tok_per_s: f64,
+    pub(crate) token_p50_ms: f64,
     pub(crate) token_p99_ms: f64,
     /// What the devices delivered.
     pub(crate) bytes_read: u64,
@@ -180,9 +181,8 @@ fn share(bytes: u64, total: u64) -> String {
     format!("{} ({percent:.0} %)", Size(bytes))
 }
 
-/// The 99th percentile of `times`.
-pub(crate) fn p99(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    let at = (times.len() * 99).div_ceil(100).max(1) - 1;
+/// A percentile of `times`, which ascend.
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let at = (times.len() * percent).div_ceil(100).max(1) - 1;
     times.get(at).copied().unwrap_or_default()
 }

@@ -100,29 +100,19 @@ fn the_text_is_the_same_in_every_budget_and_the_numbers_add_up() {
 }
 
 #[test]
-fn eight_bit_activations_are_asked_for() {
+fn activations_of_eight_bits_are_the_default() {
     let Some(path) = model(MODELS[0]) else { return };
     let path = path.to_str().unwrap();
-    let text = |arithmetic: &str, dram: &str| {
-        let prompt = "The capital of France is";
-        let done = last_line(&ringfield(&[
-            "run",
-            path,
-            "--arithmetic",
-            arithmetic,
-            "--dram",
-            dram,
-            "-p",
-            prompt,
-            "-n",
-            "30",
-            "--json",
-        ]));
+    let text = |more: &[&str]| {
+        let prompt = ["-p", "The capital of France is", "-n", "80", "--json"];
+        let all = [&["run", path], &prompt[..], more].concat();
+        let done = last_line(&ringfield(&all));
         done["text"].as_str().unwrap().to_owned()
     };
-    let eight_bit = text("eight-bit", "200MiB");
+    let eight_bit = text(&["--arithmetic", "eight-bit"]);
     assert!(eight_bit.starts_with(" Paris"), "{eight_bit}");
-    assert_eq!(eight_bit, text("eight-bit", "24MiB"));
+    assert_eq!(eight_bit, text(&["--dram", "24MiB"]));
+    assert_ne!(eight_bit, text(&["--arithmetic", "exact"]));
     let unknown = ringfield(&["run", path, "-p", "x", "--arithmetic", "four-bit"]);
     assert_eq!(unknown.status.code(), Some(2));
 }
@@ -282,20 +272,13 @@ fn a_text_is_scored_chunk_by_chunk() {
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     };
-    let all = scored(&["--ctx", "40"]);
+    let all = scored(&["--ctx", "40", "--arithmetic", "exact"]);
     let chunks = all["chunks"].as_u64().unwrap();
     assert!(chunks >= 5 && all["tokens"] == 19 * chunks, "{all}");
     // It says the same again and again.
     let value = |scored: &serde_json::Value| scored["perplexity"].as_f64().unwrap();
     assert!((1.0..2.0).contains(&value(&all)), "{all}");
-    let eight_bit = scored(&[
-        "--ctx",
-        "40",
-        "--arithmetic",
-        "eight-bit",
-        "--dram",
-        "24MiB",
-    ]);
+    let eight_bit = scored(&["--ctx", "40", "--dram", "24MiB"]);
     let ratio = value(&eight_bit) / value(&all);
     assert!(ratio != 1.0 && (ratio - 1.0).abs() < 0.02, "{eight_bit}");
     assert_eq!(scored(&["--ctx", "40", "--chunks", "2"])["tokens"], 38);

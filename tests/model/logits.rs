@@ -8,7 +8,7 @@
 use crate::tiny::{Rope, Tiny};
 use crate::writer::Dir;
 use crate::{engine, logits};
-use ringfield::ModelOptions;
+use ringfield::{Arithmetic, ModelOptions};
 
 pub(crate) const TOKENS: [u32; 20] = [
     5, 17, 3, 90, 41, 8, 8, 77, 2, 60, 33, 19, 4, 88, 51, 12, 70, 29, 1, 95,
@@ -56,7 +56,8 @@ fn every_architecture_gives_the_logits_of_a_float64_forward_pass() {
         if let Ok(keep) = std::env::var("RINGFIELD_KEEP_MODELS") {
             std::fs::write(format!("{keep}/{name}.gguf"), &bytes).unwrap();
         }
-        let all = logits(engine(), ModelOptions::new(), &path, &TOKENS);
+        let options = ModelOptions::new().arithmetic(Arithmetic::Exact);
+        let all = logits(engine(), options, &path, &TOKENS);
         let expected = std::fs::read_to_string(format!(
             "{}/tests/model/expected/{name}.txt",
             env!("CARGO_MANIFEST_DIR")

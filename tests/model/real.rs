@@ -78,7 +78,10 @@ fn real_models_give_the_logits_of_a_float64_forward_pass_whatever_the_budget() {
                 .dram_budget(budget)
                 .page_size(page)
                 .backend(backend);
-            let options = ModelOptions::new().threads(threads).batch(batch);
+            let options = ModelOptions::new()
+                .arithmetic(Arithmetic::Exact)
+                .threads(threads)
+                .batch(batch);
             let all = logits(builder, options, &path, &real.prompt);
             let last = all.last().unwrap();
             let picked = last.iter().step_by(last.len() / 12).take(12);
@@ -113,7 +116,8 @@ fn real_models_go_on_as_a_float64_forward_pass_does() {
             .dram_budget(MINIMUM_BYTES)
             .build()
             .unwrap();
-        let model = Model::open(&engine, &path).unwrap();
+        let exact = ModelOptions::new().arithmetic(Arithmetic::Exact);
+        let model = Model::open_with(&engine, &path, exact).unwrap();
         let options = SessionOptions::new().kv_format(KvFormat::F32);
         let mut session = model.session(options).unwrap();
         session.feed(&real.prompt).unwrap();

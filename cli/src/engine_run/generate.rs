@@ -17,7 +17,7 @@ use crate::args::{self, ModelArgs, RunArgs};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::os;
-use crate::run::{Generated, Plan, p99};
+use crate::run::{Generated, Plan, percentile};
 
 /// Reads in flight: enough for the throughput of any device at the size of a segment.
 const STREAM_DEPTH: u32 = 16;
@@ -185,7 +185,9 @@ fn answer(
     // The first token needs no pass: the prompt's has said it.
     let passes = times.len().saturating_sub(1);
     if let Some(times) = times.get_mut(1..) {
-        done.token_p99_ms = p99(times).as_secs_f64() * 1e3;
+        times.sort_unstable();
+        done.token_p50_ms = percentile(times, 50).as_secs_f64() * 1e3;
+        done.token_p99_ms = percentile(times, 99).as_secs_f64() * 1e3;
     }
     if passes > 0 {
         let after = model.stats();

@@ -14,11 +14,11 @@ const THREADS_MAX: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Arithmetic {
-    /// Each weight as the 32-bit float that it stands for, with activations of 32 bits. The default, for now.
-    #[default]
+    /// Each weight as the 32-bit float that it stands for, with activations of 32 bits: what the others are judged by.
     Exact,
-    /// Integers inside of a block, with activations of eight bits, as ggml has it. Faster, and with packed weights only:
-    /// F32, F16 and BF16 are multiplied exactly all the same.
+    /// Integers inside of a block, with activations of eight bits, as ggml has it. Several times faster, and with packed
+    /// weights only: F32, F16 and BF16 are multiplied exactly all the same.
+    #[default]
     EightBit,
 }
 
@@ -49,7 +49,7 @@ impl ModelOptions {
             ahead_bytes: AHEAD_BYTES,
             pool_bytes: None,
             isa: None,
-            arithmetic: Arithmetic::Exact,
+            arithmetic: Arithmetic::default(),
         }
     }
 
@@ -91,7 +91,7 @@ impl ModelOptions {
         self
     }
 
-    /// What packed weights are multiplied with. Default: [`Arithmetic::Exact`].
+    /// What packed weights are multiplied with. Default: [`Arithmetic::EightBit`].
     #[must_use]
     pub fn arithmetic(mut self, arithmetic: Arithmetic) -> ModelOptions {
         self.arithmetic = arithmetic;
