@@ -1,5 +1,8 @@
 //! What the comparisons share: types, weights, statistics.
 
+pub mod distance;
+pub mod llama;
+
 use llama_cpp_sys_2 as ggml;
 use ringfield::kernels::{Isa, Kernels, RowFormat};
 
