@@ -16,6 +16,10 @@ mod half;
 // Big-endian AArch64 numbers the lanes of a load otherwise.
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon_dotprod_integers;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon_integers;
 mod proof;
 mod registers;
 mod scalar;

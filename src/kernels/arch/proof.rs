@@ -1,12 +1,12 @@
 //! That this processor has the features of an instruction set: a value, made by looking at the processor once, then carried.
 
-#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-use super::neon;
 use super::scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::simd128;
 #[cfg(target_arch = "x86_64")]
 use super::{avx_vnni_integers, avx2, avx2_integers, avx512, avx512_integers, sse41};
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use super::{neon, neon_dotprod_integers, neon_integers};
 use crate::kernels::eight_bit::IntegerAlgorithm;
 use crate::kernels::isa::Isa;
 use crate::kernels::simd::Algorithm;
@@ -135,6 +135,10 @@ pub(in crate::kernels) enum IntegerProof {
     AvxVnni(avx_vnni_integers::AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2_integers::Avx2Integers),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    NeonDotprod(neon_dotprod_integers::NeonDotprod),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(neon_integers::NeonIntegers),
     Scalar(scalar::Scalar),
 }
 
@@ -162,6 +166,13 @@ impl IntegerProof {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => (None, of_avx2()),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Isa::Neon => {
+                let dotprod = neon_dotprod_integers::NeonDotprod::new();
+                let neon = neon_integers::NeonIntegers::new();
+                let others = [neon.map(IntegerProof::Neon), None];
+                (dotprod.map(IntegerProof::NeonDotprod), others)
+            }
             _ => (None, [None, None]),
         };
         first.into_iter().chain(others.into_iter().flatten())
@@ -177,6 +188,10 @@ impl IntegerProof {
             IntegerProof::AvxVnni(vnni) => vnni.run(algorithm),
             #[cfg(target_arch = "x86_64")]
             IntegerProof::Avx2(avx2) => avx2.run(algorithm),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            IntegerProof::NeonDotprod(dotprod) => dotprod.run(algorithm),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            IntegerProof::Neon(neon) => neon.run(algorithm),
             IntegerProof::Scalar(scalar) => algorithm.run(scalar),
         }
     }
