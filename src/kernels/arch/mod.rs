@@ -13,6 +13,8 @@ mod avx512_integers;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni_integers;
 mod half;
+#[cfg(test)]
+mod integer_tests;
 // Big-endian AArch64 numbers the lanes of a load otherwise.
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
