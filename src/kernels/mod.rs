@@ -48,8 +48,9 @@
 //!    formats of 256 with offsets.
 //! 3. Lane `b % 16` adds `p[b]` in ascending order of `b`, from zero; then the lanes are added as above.
 //!
-//! There is code for AVX-512 (with VNNI; without it AVX2's computes) and AVX2, which fuse; the other instruction sets run
-//! plain loops, which do not.
+//! There is code for AVX-512 (with VNNI; without it AVX2's computes), AVX2 (with AVX-VNNI or without) and NEON (with the
+//! dot product or without), which fuse; the other instruction sets run plain loops, which do not. Which integer
+//! instructions there are changes no bit.
 //!
 //! # The floating-point environment
 //!

@@ -177,6 +177,39 @@ fn a_product_does_not_depend_on_the_call_the_batch_or_other_formats() {
 }
 
 #[test]
+fn products_have_the_bits_that_they_had_on_other_processors() {
+    for kernels in every_isa() {
+        let mut random = Random::new(81);
+        // FNV-1a.
+        let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+        for format in packed_formats() {
+            for blocks in [1, 9, 16, 21] {
+                let len = blocks * format.block_elements();
+                let (count, columns) = (5, 5);
+                let packed = rows(&mut random, format, count, len);
+                let x = random.floats(columns * len);
+                let mut activations = Activations::new();
+                kernels
+                    .quantize(&x, columns, &[format], &mut activations)
+                    .unwrap();
+                let mut out = vec![f32::NAN; count * columns];
+                kernels
+                    .matvec_quantized(format, &packed, &activations, &mut out)
+                    .unwrap();
+                for byte in out.iter().flat_map(|x| x.to_le_bytes()) {
+                    sum = (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            }
+        }
+        let expected: u64 = match kernels.isa().fuses() {
+            true => 0x1a36_0e7f_f393_7e3e,
+            false => 0xa3df_4cb5_ad58_ae10,
+        };
+        assert_eq!(sum, expected, "{}", kernels.isa());
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_an_error_and_nothing_is_nothing() {
     let mut random = Random::new(79);
     for kernels in every_isa() {

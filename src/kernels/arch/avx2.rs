@@ -1,5 +1,6 @@
 //! AVX2: a vector is two registers.
 
+use super::avx_vnni_integers::AvxVnni;
 use super::avx2_integers::Avx2Integers;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
@@ -16,6 +17,12 @@ impl Avx2 {
     /// Whoever has these has this.
     #[inline(always)]
     pub(super) fn of_integers(_: Avx2Integers) -> Avx2 {
+        Avx2(())
+    }
+
+    /// Whoever has AVX-VNNI has this.
+    #[inline(always)]
+    pub(super) fn of_vnni(_: AvxVnni) -> Avx2 {
         Avx2(())
     }
 

@@ -1,4 +1,4 @@
-//! AVX2: 64 bytes are two registers.
+//! AVX2: 64 bytes are two registers. What other instructions can do better is apart, in [`Dots`].
 
 use super::avx2::Avx2;
 use super::proof::proof;
@@ -22,24 +22,57 @@ fn shift<const N: i32>(x: __m256i) -> __m256i {
     }
 }
 
-/// To each lane the products of its four bytes: no sum of two is beyond sixteen bits.
-#[inline(always)]
-fn dot(to: __m256i, weights: __m256i, x: __m256i) -> __m256i {
-    registers!({
-        let pairs = _mm256_maddubs_epi16(weights, x);
-        _mm256_add_epi32(to, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    })
+/// What there is more than one way for. Each method is that of [`Integers`] on one register.
+pub(super) trait Dots: Copy {
+    /// [`Integers::BIAS`].
+    const WEIGHTS_BIAS: i32;
+
+    /// The proof of AVX2, which an implementation must have.
+    fn avx2(self) -> Avx2;
+
+    fn add_dot(self, to: __m256i, weights: __m256i, x: __m256i) -> __m256i;
+    fn add_dot_signed(self, to: __m256i, weights: __m256i, x: __m256i) -> __m256i;
+    fn add_dot_scaled(self, to: __m256i, weights: __m256i, x: __m256i, scales: __m256i) -> __m256i;
 }
 
-impl Integers for Avx2Integers {
+impl Dots for Avx2Integers {
+    const WEIGHTS_BIAS: i32 = 0;
+
+    #[inline(always)]
+    fn avx2(self) -> Avx2 {
+        Avx2::of_integers(self)
+    }
+
+    #[inline(always)]
+    fn add_dot(self, to: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+        // No sum of two products is beyond sixteen bits.
+        self.add_dot_scaled(to, weights, x, registers!(_mm256_set1_epi16(1)))
+    }
+
+    #[inline(always)]
+    fn add_dot_signed(self, to: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+        let x = registers!(_mm256_sign_epi8(x, weights));
+        self.add_dot(to, registers!(_mm256_abs_epi8(weights)), x)
+    }
+
+    #[inline(always)]
+    fn add_dot_scaled(self, to: __m256i, weights: __m256i, x: __m256i, scales: __m256i) -> __m256i {
+        registers!({
+            let pairs = _mm256_maddubs_epi16(weights, x);
+            _mm256_add_epi32(to, _mm256_madd_epi16(pairs, scales))
+        })
+    }
+}
+
+impl<D: Dots> Integers for D {
     type Floats = Avx2;
     type Q = [__m256i; 2];
 
-    const BIAS: i32 = 0;
+    const BIAS: i32 = D::WEIGHTS_BIAS;
 
     #[inline(always)]
     fn floats(self) -> Avx2 {
-        Avx2::of_integers(self)
+        self.avx2()
     }
 
     #[inline(always)]
@@ -127,13 +160,12 @@ impl Integers for Avx2Integers {
 
     #[inline(always)]
     fn dot(self, to: [__m256i; 2], weights: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
-        each_register!(2; to, weights, x; dot(to, weights, x))
+        each_register!(2; to, weights, x; self.add_dot(to, weights, x))
     }
 
     #[inline(always)]
     fn dot_signed(self, to: [__m256i; 2], weights: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
-        let [weights, x] = self.move_signs(weights, x);
-        self.dot(to, weights, x)
+        each_register!(2; to, weights, x; self.add_dot_signed(to, weights, x))
     }
 
     #[inline(always)]
@@ -144,10 +176,7 @@ impl Integers for Avx2Integers {
         x: [__m256i; 2],
         scales: [__m256i; 2],
     ) -> [__m256i; 2] {
-        registers!(each_register!(2; to, weights, x, scales; {
-            let pairs = _mm256_maddubs_epi16(weights, x);
-            _mm256_add_epi32(to, _mm256_madd_epi16(pairs, scales))
-        }))
+        each_register!(2; to, weights, x, scales; self.add_dot_scaled(to, weights, x, scales))
     }
 
     #[inline(always)]

@@ -10,10 +10,18 @@ mod avx2_integers;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_integers;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni_integers;
 mod half;
+#[cfg(test)]
+mod integer_tests;
 // Big-endian AArch64 numbers the lanes of a load otherwise.
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon_dotprod_integers;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon_integers;
 mod proof;
 mod registers;
 mod scalar;

@@ -1,6 +1,8 @@
 //! NEON: a vector is four registers. Half precision is converted by integers, for the type is not stable yet.
 
 use super::half::half;
+use super::neon_dotprod_integers::NeonDotprod;
+use super::neon_integers::NeonIntegers;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use crate::kernels::simd::Simd;
@@ -12,6 +14,18 @@ proof! {
 }
 
 impl Neon {
+    /// Whoever has these has this.
+    #[inline(always)]
+    pub(super) fn of_integers(_: NeonIntegers) -> Neon {
+        Neon(())
+    }
+
+    /// Whoever has the dot product has this.
+    #[inline(always)]
+    pub(super) fn of_dotprod(_: NeonDotprod) -> Neon {
+        Neon(())
+    }
+
     /// Sixteen 16-bit numbers, as 32 bits.
     #[inline(always)]
     fn load_16_bits(self, from: &[u8; 32]) -> [int32x4_t; 4] {

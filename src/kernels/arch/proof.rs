@@ -1,12 +1,12 @@
 //! That this processor has the features of an instruction set: a value, made by looking at the processor once, then carried.
 
-#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-use super::neon;
 use super::scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::simd128;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx2_integers, avx512, avx512_integers, sse41};
+use super::{avx_vnni_integers, avx2, avx2_integers, avx512, avx512_integers, sse41};
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use super::{neon, neon_dotprod_integers, neon_integers};
 use crate::kernels::eight_bit::IntegerAlgorithm;
 use crate::kernels::isa::Isa;
 use crate::kernels::simd::Algorithm;
@@ -132,24 +132,50 @@ pub(in crate::kernels) enum IntegerProof {
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(avx512_integers::Avx512Vnni),
     #[cfg(target_arch = "x86_64")]
+    AvxVnni(avx_vnni_integers::AvxVnni),
+    #[cfg(target_arch = "x86_64")]
     Avx2(avx2_integers::Avx2Integers),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    NeonDotprod(neon_dotprod_integers::NeonDotprod),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(neon_integers::NeonIntegers),
     Scalar(scalar::Scalar),
 }
 
 impl IntegerProof {
     /// What is best beside `isa`, which this processor has.
     pub(in crate::kernels) fn beside(isa: Isa) -> IntegerProof {
-        let found = match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => match avx512_integers::Avx512Vnni::new() {
-                Some(vnni) => Some(IntegerProof::Avx512Vnni(vnni)),
-                None => avx2_integers::Avx2Integers::new().map(IntegerProof::Avx2),
-            },
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2_integers::Avx2Integers::new().map(IntegerProof::Avx2),
-            _ => None,
+        let mut found = IntegerProof::all_beside(isa);
+        found.next().unwrap_or(IntegerProof::Scalar(scalar::Scalar))
+    }
+
+    /// All that this processor has for `isa`, the best first. Each gives the same bits.
+    pub(super) fn all_beside(isa: Isa) -> impl Iterator<Item = IntegerProof> {
+        #[cfg(target_arch = "x86_64")]
+        let of_avx2 = || {
+            [
+                avx_vnni_integers::AvxVnni::new().map(IntegerProof::AvxVnni),
+                avx2_integers::Avx2Integers::new().map(IntegerProof::Avx2),
+            ]
         };
-        found.unwrap_or(IntegerProof::Scalar(scalar::Scalar))
+        let (first, others) = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                let vnni = avx512_integers::Avx512Vnni::new();
+                (vnni.map(IntegerProof::Avx512Vnni), of_avx2())
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (None, of_avx2()),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Isa::Neon => {
+                let dotprod = neon_dotprod_integers::NeonDotprod::new();
+                let neon = neon_integers::NeonIntegers::new();
+                let others = [neon.map(IntegerProof::Neon), None];
+                (dotprod.map(IntegerProof::NeonDotprod), others)
+            }
+            _ => (None, [None, None]),
+        };
+        first.into_iter().chain(others.into_iter().flatten())
     }
 
     /// Runs an algorithm with these features.
@@ -159,7 +185,13 @@ impl IntegerProof {
             #[cfg(target_arch = "x86_64")]
             IntegerProof::Avx512Vnni(vnni) => vnni.run(algorithm),
             #[cfg(target_arch = "x86_64")]
+            IntegerProof::AvxVnni(vnni) => vnni.run(algorithm),
+            #[cfg(target_arch = "x86_64")]
             IntegerProof::Avx2(avx2) => avx2.run(algorithm),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            IntegerProof::NeonDotprod(dotprod) => dotprod.run(algorithm),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            IntegerProof::Neon(neon) => neon.run(algorithm),
             IntegerProof::Scalar(scalar) => algorithm.run(scalar),
         }
     }

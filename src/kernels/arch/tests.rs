@@ -17,10 +17,10 @@ const EDGES: [f32; 8] = [
 ];
 
 /// Numbers that are the same in every run: a linear congruential generator (Knuth, MMIX).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u32 {
+    pub(super) fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
         self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 32) as u32
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-fn every_isa() -> impl Iterator<Item = Kernels> {
+pub(super) fn every_isa() -> impl Iterator<Item = Kernels> {
     Isa::ALL.into_iter().filter_map(Kernels::with)
 }
 

@@ -38,7 +38,8 @@ pub(in crate::kernels) trait Integers: Copy {
     /// To each lane the products of its four bytes of `weights`, -128 to 127, each with [`Integers::BIAS`] added, with
     /// those of `x`, -127 to 127.
     fn dot_signed(self, to: IntegersOf<Self>, weights: Self::Q, x: Self::Q) -> IntegersOf<Self>;
-    /// As [`Integers::dot`], each pair of products times its word of `scales`.
+    /// As [`Integers::dot`], each product times the scale of its quarter, `scales` being of [`Integers::spread`], added up
+    /// in some lanes of that quarter. Negative `weights` must have gone through [`Integers::move_signs`].
     fn dot_scaled(
         self,
         to: IntegersOf<Self>,
@@ -46,9 +47,10 @@ pub(in crate::kernels) trait Integers: Copy {
         x: Self::Q,
         scales: Self::Q,
     ) -> IntegersOf<Self>;
-    /// `weights`, -127 to 127, without their signs, and `x` with the product of both.
+    /// `weights`, -127 to 127, and `x` with the same products, as [`Integers::dot_scaled`] takes them: `weights` without
+    /// their signs where it needs that.
     fn move_signs(self, weights: Self::Q, x: Self::Q) -> [Self::Q; 2];
-    /// Words: in quarter `k` the signed byte of `scales` that the words of `index` name there.
+    /// The signed byte of `scales` for each quarter that all words of `index` name there.
     fn spread(self, scales: BytesOf<Self>, index: &[u16; 32]) -> Self::Q;
     /// The products of sixteen signed bytes and sixteen words, added up in some lanes.
     fn dot_words(self, bytes: BytesOf<Self>, words: &[i16; 16]) -> IntegersOf<Self>;
