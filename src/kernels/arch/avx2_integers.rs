@@ -3,6 +3,7 @@
 use super::avx2::Avx2;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
+use super::x86_bytes::prefetch;
 use crate::kernels::eight_bit::{IntegerAlgorithm, Integers};
 use std::arch::x86_64::*;
 
@@ -73,6 +74,11 @@ impl<D: Dots> Integers for D {
     #[inline(always)]
     fn floats(self) -> Avx2 {
         self.avx2()
+    }
+
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        prefetch(bytes, at);
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use super::avx512::Avx512;
 use super::proof::proof;
 use super::registers::{arrays, registers};
+use super::x86_bytes::prefetch;
 use crate::kernels::eight_bit::{IntegerAlgorithm, Integers};
 use std::arch::x86_64::*;
 
@@ -268,10 +269,7 @@ impl Integers for Avx512Vnni {
 
     #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
-        if let Some(byte) = bytes.get(at) {
-            // SAFETY: it reads nothing, and the byte is there.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) }
-        }
+        prefetch(bytes, at);
     }
 
     #[inline(always)]

@@ -1,5 +1,15 @@
 //! The operations on bytes, which all x86 files have alike: sixteen bytes are one SSE register everywhere.
 
+/// Asks for the cache line of byte `at`; for none where there are not so many.
+#[inline(always)]
+pub(super) fn prefetch(bytes: &[u8], at: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    if let Some(byte) = bytes.get(at) {
+        // SAFETY: SSE is part of x86-64; it reads nothing, and the byte is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) }
+    }
+}
+
 /// The methods of `Simd` on `B = __m128i`. The processor has SSSE3.
 macro_rules! x86_bytes {
     () => {
