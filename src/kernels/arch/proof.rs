@@ -152,6 +152,17 @@ impl IntegerProof {
         found.unwrap_or(IntegerProof::Scalar(scalar::Scalar))
     }
 
+    /// Its name, in lower case; `scalar` for plain loops.
+    pub(in crate::kernels) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::Avx512Vnni(_) => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::Avx2(_) => "avx2",
+            IntegerProof::Scalar(_) => "scalar",
+        }
+    }
+
     /// Runs an algorithm with these features.
     #[inline]
     pub(in crate::kernels) fn run<A: IntegerAlgorithm>(self, algorithm: A) -> A::Output {
