@@ -1,5 +1,7 @@
 //! What the comparisons share: types, weights, statistics.
 
+pub mod candle;
+
 use llama_cpp_sys_2 as ggml;
 use ringfield::kernels::{Isa, Kernels, RowFormat};
 
