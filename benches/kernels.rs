@@ -7,12 +7,21 @@
 
 #![allow(clippy::expect_used)]
 
+#[path = "../cli/src/kernels/clock.rs"]
+mod clock;
+#[path = "../cli/src/kernels/memory.rs"]
+mod memory;
+#[path = "../cli/src/kernels/read_loop.rs"]
+mod read_loop;
 mod support;
 
+use clock::thread_cpu_ns;
+use memory::Memory;
+use read_loop::read;
 use ringfield::kernels::{Isa, Kernels, RowFormat};
 use std::hint::black_box;
 use std::time::Instant;
-use support::{Random, rounds, spread};
+use support::{rounds, spread};
 
 /// Elements of a row.
 const COLUMNS: usize = 1024;
@@ -34,9 +43,9 @@ fn main() {
     let kernels = Kernels::new();
     println!("# instruction set: {}", kernels.isa());
     for (name, bytes) in SIZES {
-        let matrices = [Memory::new(bytes, false), Memory::new(bytes, true)];
+        let matrices = [false, true].map(|huge| Memory::new(bytes, huge).expect("room"));
         // Of a cache line's alignment: each row reads it again.
-        let column = Memory::new(COLUMNS * 4, false);
+        let column = Memory::new(COLUMNS * 4, false).expect("room");
         let x = column.floats();
         let mut out = vec![0.0; bytes / COLUMNS / 4];
         let rounds = rounds() * (SAMPLE * 4 / bytes).clamp(1, 11);
@@ -120,165 +129,13 @@ fn functions() {
     }
 }
 
-/// Nanoseconds that this thread has had on a processor: others may run beside it.
-fn cpu_ns() -> f64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is writable.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
-}
-
 /// Reads a matrix again and again.
 fn gb_per_second(bytes: usize, mut pass: impl FnMut() -> u64) -> f64 {
     black_box(pass());
     let passes = (SAMPLE / bytes).max(1);
-    let start = cpu_ns();
+    let start = thread_cpu_ns();
     for _ in 0..passes {
         black_box(pass());
     }
-    (passes * bytes) as f64 / (cpu_ns() - start)
-}
-
-/// Reads all of `bytes` with the widest loads that there are.
-fn read<const PREFETCH: bool>(bytes: &[u8]) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the feature.
-            return unsafe { x86::read_512::<PREFETCH>(bytes) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has the feature.
-            return unsafe { x86::read_256::<PREFETCH>(bytes) };
-        }
-    }
-    let (lines, _) = bytes.as_chunks::<8>();
-    lines
-        .iter()
-        .fold(0, |all, word| all ^ u64::from_ne_bytes(*word))
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    /// Bytes ahead: the latency of memory times what one thread reads, about.
-    const AHEAD: usize = 4096;
-
-    macro_rules! read {
-        ($name:ident, $features:literal, $register:ty, $zero:expr, $load:ident, $xor:ident) => {
-            #[target_feature(enable = $features)]
-            pub(super) fn $name<const PREFETCH: bool>(bytes: &[u8]) -> u64 {
-                const BLOCK: usize = 512;
-                const WIDTH: usize = size_of::<$register>();
-                let (blocks, _) = bytes.as_chunks::<BLOCK>();
-                let mut sums = [$zero; 8];
-                for block in blocks {
-                    if PREFETCH {
-                        for line in block.chunks_exact(64) {
-                            let ahead = line.as_ptr().wrapping_add(AHEAD);
-                            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                        }
-                    }
-                    for (at, part) in block.chunks_exact(WIDTH).enumerate() {
-                        // SAFETY: `part` has as many bytes as the register; no alignment is needed.
-                        let loaded = unsafe { $load(part.as_ptr().cast()) };
-                        sums[at % 8] = $xor(sums[at % 8], loaded);
-                    }
-                }
-                let all = sums.into_iter().fold($zero, |all, sum| $xor(all, sum));
-                let mut words = [0u64; WIDTH / 8];
-                // SAFETY: both have the same size, and any bits are numbers.
-                words.copy_from_slice(&unsafe {
-                    std::mem::transmute::<$register, [u64; WIDTH / 8]>(all)
-                });
-                words.into_iter().fold(0, |all, word| all ^ word)
-            }
-        };
-    }
-    read!(
-        read_512,
-        "avx512f",
-        __m512i,
-        _mm512_setzero_si512(),
-        _mm512_loadu_si512,
-        _mm512_xor_si512
-    );
-    read!(
-        read_256,
-        "avx2",
-        __m256i,
-        _mm256_setzero_si256(),
-        _mm256_loadu_si256,
-        _mm256_xor_si256
-    );
-}
-
-/// Memory in pages of one kind, filled with small floats.
-struct Memory {
-    at: *mut u8,
-    len: usize,
-}
-
-impl Memory {
-    fn new(len: usize, huge: bool) -> Memory {
-        // SAFETY: a new private mapping of its own.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        assert_ne!(at, libc::MAP_FAILED, "room for a matrix");
-        let advice = if huge {
-            libc::MADV_HUGEPAGE
-        } else {
-            libc::MADV_NOHUGEPAGE
-        };
-        // SAFETY: advice on that mapping. Where it is refused, `huge_bytes` tells.
-        unsafe { libc::madvise(at, len, advice) };
-        let memory = Memory { at: at.cast(), len };
-        // SAFETY: the mapping is that long, writable, zero, and nobody else has it.
-        let floats = unsafe { std::slice::from_raw_parts_mut(memory.at.cast::<f32>(), len / 4) };
-        let mut random = Random(7);
-        for float in floats {
-            *float = (random.next() >> 40) as f32 / (1 << 24) as f32;
-        }
-        memory
-    }
-
-    fn floats(&self) -> &[f32] {
-        // SAFETY: the mapping is that long and lives as long as `self`; nobody writes to it any more.
-        unsafe { std::slice::from_raw_parts(self.at.cast(), self.len / 4) }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: as in `floats`.
-        unsafe { std::slice::from_raw_parts(self.at, self.len) }
-    }
-
-    /// Bytes of it that are in huge pages. proc_pid_smaps(5)
-    fn huge_bytes(&self) -> usize {
-        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-        let from = format!("{:x}-", self.at as usize);
-        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&from));
-        let line = lines.find_map(|line| line.strip_prefix("AnonHugePages:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse().ok())
-            .map_or(0, |kib: usize| kib << 10)
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is `self`'s own, and no slice of it outlives `self`.
-        unsafe { libc::munmap(self.at.cast(), self.len) };
-    }
+    (passes * bytes) as f64 / (thread_cpu_ns() - start)
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use ringfield::kernels::{Isa, RowFormat};
 
 use crate::demo::worker::WorkerArgs;
 use crate::job::EngineSettings;
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// What this machine grants, what it does not, why, and how to change that
     Doctor(DoctorArgs),
+    /// How fast this machine's arithmetic is, beside reading its memory
+    Kernels(KernelsArgs),
     /// Runs an fio job through the engine, fio, mmap and pread in turns
     Bench(BenchArgs),
     /// Prints the fio job that equals a configuration of the engine, for fio and for bench
@@ -177,6 +181,25 @@ pub(crate) struct DoctorArgs {
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
     /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArgs {
+    /// The instruction set [default: the widest of this processor]
+    #[arg(long, value_name = "NAME", ignore_case = true, value_parser = isa())]
+    pub(crate) isa: Option<Isa>,
+    /// Types of weights [default: all]
+    #[arg(long = "type", value_name = "TYPES", value_delimiter = ',', ignore_case = true, value_parser = row_format())]
+    pub(crate) types: Vec<RowFormat>,
+    /// Threads that compute at the same time
+    #[arg(long, value_name = "T", default_value = "1", value_parser = value_parser!(u16).range(1..))]
+    pub(crate) threads: u16,
+    /// Time for each measurement
+    #[arg(long, value_name = "SECONDS", default_value = "0.1", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Print JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -385,6 +408,30 @@ impl BenchArgs {
             huge_pages: self.huge_pages,
         }
     }
+}
+
+fn isa() -> impl TypedValueParser<Value = Isa> {
+    named(Isa::ALL, Isa::name)
+}
+
+fn row_format() -> impl TypedValueParser<Value = RowFormat> {
+    named(RowFormat::ALL, RowFormat::name)
+}
+
+/// One of `all`, by its name in letters of either case.
+fn named<T, const N: usize>(
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.map(name)).try_map(move |text| {
+        let found = all
+            .into_iter()
+            .find(|&one| name(one).eq_ignore_ascii_case(&text));
+        found.ok_or("not one of these")
+    })
 }
 
 fn odd(text: &str) -> Result<u32, String> {

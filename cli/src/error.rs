@@ -26,6 +26,9 @@ pub(crate) enum Error {
         /// The engine's own message: file, page and cause.
         source: ringfield::Error,
     },
+    /// A kernel was called wrongly.
+    #[error(transparent)]
+    Kernel(#[from] ringfield::kernels::ShapeError),
     /// Anything else that is the user's to act on.
     #[error("{0}")]
     Message(String),

@@ -1,8 +1,8 @@
-//! The `ringfield` command: models that go on with a text, a demo on the user's own disk, a doctor, fio jobs side by
-//! side, and what is in model files.
+//! The `ringfield` command: models that go on with a text, a demo on the user's own disk, a doctor, how fast the
+//! arithmetic is, fio jobs side by side, and what is in model files.
 //!
-//! Everything that calls the engine is in [`engine_run`]; the rest makes files, limits memory,
-//! runs the rivals and prints.
+//! Everything that calls the engine is in [`engine_run`], what measures its arithmetic in [`kernels`]; the rest makes
+//! files, limits memory, runs the rivals and prints.
 
 mod args;
 mod bench;
@@ -17,6 +17,7 @@ mod error;
 mod fio_job;
 mod interrupt;
 mod job;
+mod kernels;
 mod made_file;
 mod model;
 mod os;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Perplexity(args) => perplexity::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Kernels(args) => kernels::run(args),
         Command::Bench(args) => bench::run(args),
         Command::FioJob(args) => fio_job::run(args),
         Command::Gguf { action } => match action {

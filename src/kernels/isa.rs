@@ -99,6 +99,12 @@ impl Kernels {
         self.proof.isa()
     }
 
+    /// What multiplies eight-bit integers beside it ([`Kernels::matvec_quantized`]): the name of some instructions, such as
+    /// `avx512-vnni`, or `scalar` where plain loops do. For people to read.
+    pub fn integers(self) -> &'static str {
+        self.integers.name()
+    }
+
     /// Runs an algorithm on it.
     #[inline]
     pub(super) fn run<A: Algorithm>(self, algorithm: A) -> A::Output {

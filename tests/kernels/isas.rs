@@ -38,6 +38,15 @@ fn the_widest_instruction_set_is_chosen_and_another_can_be_forced() {
             all.contains(&isa).then_some(isa)
         );
     }
+    for kernels in every_isa() {
+        let plain = kernels.integers() == "scalar";
+        match kernels.isa() {
+            Isa::Avx512 | Isa::Avx2 => assert!(!plain),
+            Isa::Sse41 | Isa::Simd128 | Isa::Scalar => assert!(plain),
+            // Not every processor with NEON has products of bytes.
+            _ => {}
+        }
+    }
     let names: Vec<&str> = all.iter().map(|isa| isa.name()).collect();
     println!("instruction sets: {}", names.join(" "));
 }

@@ -1,5 +1,6 @@
 //! What the comparisons share: types, weights, statistics.
 
+pub mod candle;
 pub mod distance;
 pub mod llama;
 

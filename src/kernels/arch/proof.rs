@@ -178,6 +178,23 @@ impl IntegerProof {
         first.into_iter().chain(others.into_iter().flatten())
     }
 
+    /// Its name, in lower case; `scalar` for plain loops.
+    pub(in crate::kernels) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::Avx512Vnni(_) => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::AvxVnni(_) => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
+            IntegerProof::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            IntegerProof::NeonDotprod(_) => "neon-dotprod",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            IntegerProof::Neon(_) => "neon",
+            IntegerProof::Scalar(_) => "scalar",
+        }
+    }
+
     /// Runs an algorithm with these features.
     #[inline]
     pub(in crate::kernels) fn run<A: IntegerAlgorithm>(self, algorithm: A) -> A::Output {

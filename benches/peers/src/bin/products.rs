@@ -1,16 +1,21 @@
-//! `Kernels::matvec_quantized` beside ggml: its `vec_dot` row by row, and its repacked matrices where it has them.
+//! `Kernels::matvec_quantized` beside ggml: its `vec_dot` row by row, and its repacked matrices where it has them; and
+//! beside candle, of which the better of the same two paths counts (`ringfield_peers::candle`).
 //!
 //! Needs cmake and libclang; from `benches/peers`, whose configuration counts:
 //! `CMAKE_BUILD_PARALLEL_LEVEL=2 cargo run --release --bin products [ISA]`.
 //!
 //! One thread; rows of 4096 elements, and of 576 for formats of 32; a matrix of 512 KiB, which stays in L2, and one of
-//! 256 MiB. `RINGFIELD_TYPE=Q8_0` measures one type. Activations are quantized beforehand, but for the repacked matrices, which ggml multiplies in a graph: there
-//! they are part of it, a few per cent of the small matrix. Rounds are interleaved: ours, vec_dot, repacked, ours once
-//! more (the A/A column). Medians of the rounds' ratios, with quartiles.
+//! 256 MiB. `RINGFIELD_TYPE=Q8_0` measures one type. Activations are quantized beforehand, but for the repacked matrices,
+//! which both multiply from 32-bit floats on: there they are part of it, a few per cent of the small matrix. Rounds are
+//! interleaved: ours, each path of the others, ours once more (the A/A column). Medians of the rounds' ratios to the
+//! better path, with quartiles.
+//!
+//! The peers are at their best: ggml and candle are built for this processor, ringfield for any, as it is shipped. What
+//! they were built with is printed.
 
 use llama_cpp_sys_2 as ggml;
 use ringfield::kernels::{Activations, Kernels, RowFormat};
-use ringfield_peers::{PACKED, kernels, spread, weights};
+use ringfield_peers::{PACKED, candle, kernels, spread, weights};
 use std::ffi::{CStr, c_void};
 use std::hint::black_box;
 use std::time::Instant;
@@ -168,7 +173,15 @@ fn measure(
     // SAFETY: eight bytes an element are more than any type's.
     unsafe { from_float(x.as_ptr(), quantized.as_mut_ptr().cast(), len as i64) };
     let repacked = Repacked::new(kind, &matrix, &x, rows);
-    let (mut out, mut theirs) = (vec![0.0f32; rows], vec![0.0f32; rows]);
+    let (mut out, mut theirs, mut third) =
+        (vec![0.0f32; rows], vec![0.0f32; rows], vec![0.0; rows]);
+    let mut candles: Vec<_> = [
+        candle::dots(format, &matrix, &x),
+        candle::whole(format, &matrix, &x),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let mut ours = || {
         kernels
             .matvec_quantized(
@@ -199,58 +212,85 @@ fn measure(
             };
         }
     };
-    let (mut a, mut b, mut c, mut d) = (vec![], vec![], vec![], vec![]);
+    let (mut a, mut again) = (vec![], vec![]);
+    let mut ggmls = vec![vec![]; 1 + usize::from(repacked.is_some())];
+    let mut of_candle = vec![vec![]; candles.len()];
     for _ in 0..rounds {
         a.push(time(seconds, &mut ours));
-        b.push(time(seconds, &mut dots));
+        ggmls[0].push(time(seconds, &mut dots));
         if let Some(repacked) = &repacked {
-            c.push(time(seconds, || repacked.run()));
+            ggmls[1].push(time(seconds, || repacked.run()));
         }
-        d.push(time(seconds, &mut ours));
+        for (candle, times) in candles.iter_mut().zip(&mut of_candle) {
+            times.push(time(seconds, || candle(black_box(&mut third))));
+        }
+        again.push(time(seconds, &mut ours));
     }
-    let ratio = |x: &[f64], y: &[f64]| spread(x.iter().zip(y).map(|(x, y)| x / y).collect());
-    let (dot, dot_low, dot_high) = ratio(&b, &a);
-    let (again, ..) = ratio(&d, &a);
-    let far = out
-        .iter()
-        .zip(&theirs)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0f32, f32::max);
+    let far = |theirs: &[f32]| {
+        let differences = out.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0f32, f32::max)
+    };
+    for candle in &mut candles {
+        candle(&mut third);
+        // Repacked, activations of any type are in blocks of 256 elements. A product is 0.03 or so.
+        assert!(far(&third) < 2e-3, "{format}: {}", far(&third));
+    }
+    if let Some(repacked) = &repacked {
+        let first = repacked.first();
+        assert!((first - out[0]).abs() < 1e-2, "{first} {}", out[0]);
+    }
+
     let rate = |seconds: &[f64]| (rows * row_bytes) as f64 / spread(seconds.to_vec()).0 / 1e9;
-    print!(
-        "{:7} {len:5} {:7} KiB {:7.1} {:7.1} {dot:6.2} ({dot_low:4.2}-{dot_high:4.2})",
+    let dash = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+    let (again, ..) = ratio(&again, &a);
+    println!(
+        "{:7} {len:5} {:7} KiB {:7.1} {:7.1} {:>8} {} {:>7} {} {again:5.2}  {:.1e}",
         format.name(),
         rows * row_bytes >> 10,
         rate(&a),
-        rate(&b)
+        rate(&ggmls[0]),
+        dash(ggmls.get(1).map(|times| rate(times))),
+        beside(better(&ggmls), &a),
+        dash(better(&of_candle).map(|times| rate(times))),
+        beside(better(&of_candle), &a),
+        far(&theirs),
     );
-    match &repacked {
-        None => print!("       -                     "),
-        Some(repacked) => {
-            let (pack, low, high) = ratio(&c, &a);
-            print!(" {:7.1} {pack:6.2} ({low:4.2}-{high:4.2})", rate(&c));
-            assert!(
-                (repacked.first() - out[0]).abs() < 1e-2,
-                "{} {}",
-                repacked.first(),
-                out[0]
-            );
-        }
-    }
-    println!("  {again:5.2}  {far:.1e}");
+}
+
+/// Of a peer's paths, the one with the least median.
+fn better(paths: &[Vec<f64>]) -> Option<&Vec<f64>> {
+    let median = |times: &Vec<f64>| spread(times.clone()).0;
+    paths.iter().min_by(|a, b| median(a).total_cmp(&median(b)))
+}
+
+fn ratio(x: &[f64], y: &[f64]) -> (f64, f64, f64) {
+    spread(x.iter().zip(y).map(|(x, y)| x / y).collect())
+}
+
+/// How many times faster `ours` are, with the quartiles.
+fn beside(theirs: Option<&Vec<f64>>, ours: &[f64]) -> String {
+    let Some(theirs) = theirs else {
+        return format!("{:>17}", "-");
+    };
+    let (median, low, high) = ratio(theirs, ours);
+    format!("{median:5.2} ({low:4.2}-{high:4.2})")
 }
 
 fn main() {
     let kernels = kernels();
+    candle::assert_one_thread();
     // SAFETY: once, before everything else.
     unsafe { ggml::ggml_cpu_init() };
     println!(
-        "ringfield {}; ggml {}\n",
+        "ringfield {}, {}; ggml {}; candle {}\n",
         kernels.isa(),
-        option_env!("CFLAGS").unwrap_or("its own flags")
+        kernels.integers(),
+        option_env!("CFLAGS").unwrap_or("its own flags"),
+        option_env!("CANDLE_RUSTFLAGS").unwrap_or("its own flags"),
     );
     println!(
-        "type      len     matrix    ours    dots  ratio (quartiles) repacked  ratio (quartiles)   A/A  difference"
+        "GB/s                                  ggml's                              candle\n\
+         type      len     matrix    ours    dots repacked ratio (quartiles)        ratio (quartiles)   A/A  difference"
     );
     for (format, kind) in PACKED {
         measure(kernels, format, kind, 4096, 512 << 10, 41, 0.004);
