@@ -132,7 +132,7 @@ class Llama:
         command = ["target/llama.cpp/bin/llama-completion", "-m", self.model, "-t", str(self.threads), "-c", str(context),
                    "-n", str(tokens), "--temp", "0", "-no-cnv", "--ignore-eos", *prompt]
         _, err, peak, anonymous = run(command, limit, cold=self.model if limit else None)
-        return {"tok_per_s": rate(err, " eval"), "prompt_tok_per_s": rate(err, "prompt eval"), "peak": peak,
+        return {"tok_per_s": rate(err, r"(?<!prompt) eval"), "prompt_tok_per_s": rate(err, "prompt eval"), "peak": peak,
                 "anonymous": anonymous}
 
 
@@ -147,7 +147,7 @@ class Ringfield:
 
     def run(self, tokens, prompt, context=CONTEXT, dram=None, limit=None):
         kv = context * self.plan_once["kv_bytes_per_token"]
-        command = ["target/release/ringfield", "run", *self.options, "-n", str(tokens), "--ctx", str(context), "--kv",
+        command = ["target/release/ringfield", "run", *self.options, "--warm-up", "-n", str(tokens), "--ctx", str(context), "--kv",
                    str(kv), *([] if dram is None else ["--dram", str(dram)]), *prompt]
         out, _, peak, _ = run(command, limit)
         return json.loads(out.splitlines()[-1]) | {"peak": peak}
@@ -156,15 +156,31 @@ class Ringfield:
 def fio_bytes_per_s(path):
     """fio's best at random places, as `cargo bench --bench model` asks for it."""
     best = 0
-    with open("/proc/sys/vm/nr_hugepages") as file:
-        buffers = [[], ["--iomem=mmaphuge"]] if int(file.read()) >= 16 else [[]]
     for size, depth in ((256 << 10, 24), (1 << 20, 8)):
-        for extra in buffers:
-            out, *_ = run(["fio", "--name=peer", "--rw=randread", "--ioengine=io_uring", "--direct=1", "--fixedbufs=1",
-                           "--registerfiles=1", "--norandommap", "--randrepeat=0", "--time_based", "--runtime=1",
-                           "--output-format=json", f"--filename={path}", f"--bs={size}", f"--iodepth={depth}", *extra])
+        for extra in ([], ["--iomem=mmaphuge"]):
+            with huge_pages(16 if extra else 0):
+                out, *_ = run(["fio", "--name=peer", "--rw=randread", "--ioengine=io_uring", "--direct=1",
+                               "--fixedbufs=1", "--registerfiles=1", "--norandommap", "--randrepeat=0", "--time_based",
+                               "--runtime=1", "--output-format=json", f"--filename={path}", f"--bs={size}",
+                               f"--iodepth={depth}", *extra])
             best = max(best, json.loads(out[out.index("{"):])["jobs"][0]["read"]["bw_bytes"])
     return best
+
+
+@contextlib.contextmanager
+def huge_pages(count):
+    """At least so many huge pages are reserved meanwhile."""
+    path = "/proc/sys/vm/nr_hugepages"
+    with open(path) as file:
+        before = int(file.read())
+    try:
+        if before < count:
+            with open(path, "w") as file:
+                file.write(str(count))
+        yield
+    finally:
+        with open(path, "w") as file:
+            file.write(str(before))
 
 
 def rounds_of(model, options, say):

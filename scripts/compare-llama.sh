@@ -14,7 +14,8 @@
 #
 # Needs root (for the control groups), Rust, python3, fio, and what
 # scripts/get-llama.sh needs, which builds llama.cpp's programs at the first call.
-# Removes the control groups that it makes, and changes nothing else.
+# Removes the control groups that it makes, and gives back the huge pages that it
+# reserves for fio's buffers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -107,6 +107,9 @@ pub(crate) struct RunArgs {
     /// Keep keys and values in single precision
     #[arg(long)]
     pub(crate) kv_f32: bool,
+    /// Run a token first, so that what stays in memory is there when the prompt is: to measure with
+    #[arg(long)]
+    pub(crate) warm_up: bool,
     /// 0 takes the likeliest token always; higher is more varied
     #[arg(long, value_name = "T", default_value = "0")]
     pub(crate) temp: f32,

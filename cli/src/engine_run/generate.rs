@@ -93,6 +93,14 @@ pub(crate) fn generate(
     if let Some(context) = args.ctx {
         options = options.context(context);
     }
+    if args.warm_up {
+        let mut session = model.session(options).engine("cannot begin the text")?;
+        watch.session(session.cancel_handle());
+        match session.feed(&prompt[..prompt.len().min(1)]) {
+            Err(ringfield::Error::Cancelled) => return Err(Error::Interrupted),
+            fed => fed.engine("cannot run the first token")?,
+        }
+    }
     let mut session = model.session(options).engine("cannot begin the text")?;
     watch.session(session.cancel_handle());
 

@@ -16,7 +16,9 @@ use std::marker::PhantomData;
 /// Blocks whose `p` are kept before they are added up.
 const STRIP: usize = 512;
 /// Columns that a block is multiplied with once it is taken apart.
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 8;
+/// From so many on, columns are multiplied as if they were `COLUMNS`: to take the blocks apart for each costs more.
+const COLUMNS_MIN: usize = 4;
 
 /// From so many bytes on weights are asked for ahead: a second-level cache holds fewer. Fewer are there already, or would
 /// be before it pays.
@@ -63,14 +65,21 @@ fn first<S: Simd>(simd: S, count: usize, x: S::F) -> S::F {
 }
 
 impl<'s, T: Packed> Matvec<'s, T> {
-    /// `C` columns from `column` on.
+    /// `C` columns from `column` on; the last one again where there are not so many.
     #[inline(always)]
     fn views<const C: usize>(&self, column: usize) -> [T::Column<'s>; C] {
         let mut views = [T::column(self.x, column); C];
         for (c, view) in views.iter_mut().enumerate() {
-            *view = T::column(self.x, column + c);
+            *view = T::column(self.x, (column + c).min(self.x.columns() - 1));
         }
         views
+    }
+
+    /// The sums of a row, of as many of the `C` columns from `column` on as there are.
+    #[inline(always)]
+    fn sums_of<const C: usize>(&mut self, row: usize, column: usize) -> &mut [f32] {
+        let columns = self.x.columns();
+        &mut self.out[row * columns + column..][..C.min(columns - column)]
     }
 
     /// Asks for the sixteen blocks that come `AHEAD` after those from number `block` on.
@@ -115,18 +124,18 @@ impl<'s, T: Packed> Matvec<'s, T> {
                 simd.store(p, &mut to[0]);
             }
         }
-        let (columns, rest) = (self.x.columns(), self.blocks % CHUNK);
-        for (number, from) in (0..weights.len()).step_by(self.blocks).enumerate() {
-            let out = &mut self.out[(row + number) * columns + column..][..C];
+        let (blocks, rest) = (self.blocks, self.blocks % CHUNK);
+        for (number, from) in (0..weights.len()).step_by(blocks).enumerate() {
+            let out = self.sums_of::<C>(row + number, column);
             for (out, products) in out.iter_mut().zip(&*products) {
-                let row = &products[from..from + self.blocks + CHUNK];
+                let row = &products[from..from + blocks + CHUNK];
                 let (chunks, _) = row.as_chunks::<CHUNK>();
                 let mut sum = simd.splat(0.0);
-                for chunk in &chunks[..self.blocks / CHUNK] {
+                for chunk in &chunks[..blocks / CHUNK] {
                     sum = simd.add(sum, simd.load(chunk));
                 }
                 if rest > 0 {
-                    let last = simd.load(&chunks[self.blocks / CHUNK]);
+                    let last = simd.load(&chunks[blocks / CHUNK]);
                     sum = simd.add(sum, first(simd, rest, last));
                 }
                 *out = simd.sum(sum);
@@ -163,8 +172,7 @@ impl<'s, T: Packed> Matvec<'s, T> {
                 *sum = simd.add(*sum, p);
             }
         }
-        let columns = self.x.columns();
-        let out = &mut self.out[row * columns + column..][..C];
+        let out = self.sums_of::<C>(row, column);
         for (out, sum) in out.iter_mut().zip(sums) {
             *out = simd.sum(sum);
         }
@@ -202,7 +210,7 @@ impl<T: Packed> IntegerAlgorithm for Matvec<'_, T> {
             most - most % whole
         };
         let (mut of_one, mut of_all);
-        let products: &mut [Products] = if self.x.columns() < COLUMNS {
+        let products: &mut [Products] = if self.x.columns() < COLUMNS_MIN {
             of_one = [[0.0; STRIP + 2 * CHUNK]];
             &mut of_one
         } else {
@@ -211,7 +219,7 @@ impl<T: Packed> IntegerAlgorithm for Matvec<'_, T> {
         };
         for (strip, weights) in weights.chunks(rows * self.blocks).enumerate() {
             let (row, mut column) = (strip * rows, 0);
-            while self.x.columns() - column >= COLUMNS {
+            while self.x.columns() >= column + COLUMNS_MIN {
                 self.columns::<N, COLUMNS>(n, weights, row, column, products);
                 column += COLUMNS;
             }

@@ -2,7 +2,7 @@
 
 use super::Packed;
 use crate::kernels::eight_bit::activations::{Activations, Column256, Order};
-use crate::kernels::eight_bit::integers::{BytesOf, FloatsOf, Integers, IntegersOf};
+use crate::kernels::eight_bit::integers::{BytesOf, FloatsOf, Integers};
 use crate::kernels::formats::{
     IQ4_XS, NON_LINEAR, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, field, six_bit_pairs,
 };
@@ -49,47 +49,58 @@ fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C:
     at: usize,
 ) -> [FloatsOf<N>; C] {
     let simd = n.floats();
-    let mut sums = [[[n.zero(); 4]; 4]; C];
-    let mut low_sums = [[[n.zero(); 4]; 4]; C];
-    for (number, block) in blocks.iter().enumerate() {
-        let parts = T::parts(n, block);
+    // In lane `4 * i + j` of each quarter a sum of block `4 * i + j`.
+    let mut sums = [[n.zero(); 4]; C];
+    let mut low_sums = [[n.zero(); 4]; C];
+    let (fours, _) = blocks.as_chunks::<4>();
+    for (i, four) in fours.iter().enumerate() {
+        let mut of_four = [[n.zero(); 4]; C];
+        let mut low_of_four = [[n.zero(); 4]; C];
+        for (j, block) in four.iter().enumerate() {
+            let (parts, number) = (T::parts(n, block), 4 * i + j);
+            for c in 0..C {
+                let x = columns[c].chunk(at);
+                let mut sum = n.zero();
+                for (p, quants) in x.quants[number].0.iter().enumerate() {
+                    let (mut weights, mut quants) = (parts.quants[p], n.load_signed(quants));
+                    if T::QUANTS == Quants::Signed {
+                        [weights, quants] = n.move_signs(weights, quants);
+                    }
+                    sum = n.dot_scaled(sum, weights, quants, parts.scales[p]);
+                }
+                match T::QUANTS {
+                    Quants::WithOffsets { .. } => {
+                        low_of_four[c][j] = n.dot_words(parts.low, &x.negative[number].0);
+                    }
+                    Quants::Above(bits) => {
+                        let above = n.dot_words(parts.low, &x.negative[number].0);
+                        let above = match bits {
+                            2 => simd.shift_left_int::<2>(above),
+                            _ => simd.shift_left_int::<5>(above),
+                        };
+                        sum = simd.add_int(sum, above);
+                    }
+                    Quants::Signed => {}
+                }
+                of_four[c][j] = sum;
+            }
+        }
         for c in 0..C {
-            let x = columns[c].chunk(at);
-            let mut sum = n.zero();
-            for (p, quants) in x.quants[number].0.iter().enumerate() {
-                let (mut weights, mut quants) = (parts.quants[p], n.load_signed(quants));
-                if T::QUANTS == Quants::Signed {
-                    [weights, quants] = n.move_signs(weights, quants);
-                }
-                sum = n.dot_scaled(sum, weights, quants, parts.scales[p]);
+            sums[c][i] = n.sum_quarters(of_four[c]);
+            if let Quants::WithOffsets { .. } = T::QUANTS {
+                low_sums[c][i] = n.sum_quarters(low_of_four[c]);
             }
-            match T::QUANTS {
-                Quants::WithOffsets { .. } => {
-                    low_sums[c][number / 4][number % 4] =
-                        n.dot_words(parts.low, &x.negative[number].0);
-                }
-                Quants::Above(bits) => {
-                    let above = n.dot_words(parts.low, &x.negative[number].0);
-                    let above = match bits {
-                        2 => simd.shift_left_int::<2>(above),
-                        _ => simd.shift_left_int::<5>(above),
-                    };
-                    sum = simd.add_int(sum, above);
-                }
-                Quants::Signed => {}
-            }
-            sums[c][number / 4][number % 4] = sum;
         }
     }
     let scales = n.halves(blocks, T::SCALE_AT);
     let mut products = [simd.splat(0.0); C];
     for (c, product) in products.iter_mut().enumerate() {
         let x_scales = simd.load(columns[c].chunk(at).scales);
-        let sums = n.to_floats(all_lanes(n, &sums[c]));
+        let sums = n.to_floats(n.sum_lanes(sums[c]));
         let scales = simd.mul(scales, x_scales);
         *product = match T::QUANTS {
             Quants::WithOffsets { at } => {
-                let low_sums = n.to_floats(all_lanes(n, &low_sums[c]));
+                let low_sums = n.to_floats(n.sum_lanes(low_sums[c]));
                 let low_scales = simd.mul(n.halves(blocks, at), x_scales);
                 simd.mul_add(scales, sums, simd.mul(low_scales, low_sums))
             }
@@ -97,16 +108,6 @@ fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C:
         };
     }
     products
-}
-
-/// In lane `4 * i + j` the sum of all lanes of `sums[i][j]`.
-#[inline(always)]
-fn all_lanes<N: Integers>(n: N, sums: &[[IntegersOf<N>; 4]; 4]) -> IntegersOf<N> {
-    let mut fours = [n.zero(); 4];
-    for (four, sums) in fours.iter_mut().zip(sums) {
-        *four = n.sum_quarters(*sums);
-    }
-    n.sum_lanes(fours)
 }
 
 /// The words that have the scale of sixteen `which[k]` in quarter `k`.
