@@ -34,6 +34,15 @@ pub(crate) trait Simd: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The sum of the lanes: lane `l` and lane `l + 8`, then `l + 4`, `l + 2`, `l + 1`.
     fn sum(self, x: Self::F) -> f32;
+    /// The same of each vector.
+    #[inline(always)]
+    fn sums(self, x: &[Self::F; 8]) -> [f32; 8] {
+        let mut sums = [0.0; 8];
+        for (sum, &x) in sums.iter_mut().zip(x) {
+            *sum = self.sum(x);
+        }
+        sums
+    }
 
     /// `a > b`; false where one is not a number.
     fn greater(self, a: Self::F, b: Self::F) -> Self::M;

@@ -11,34 +11,67 @@ use super::rope::Frequencies;
 use super::weights::Layer;
 use crate::error::Result;
 use crate::kernels::{Kernels, RowFormat, ShapeError};
-use crate::sync::lock;
-use std::sync::Mutex;
+use std::ops::Range;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Attention {
     config: Config,
     /// Of layers that see everything.
-    global: Frequencies,
+    global: Positions,
     /// Of layers that see a window.
-    local: Frequencies,
+    local: Positions,
+    values: Vec<f32>,
+}
+
+/// The cosines and sines of the positions of a batch.
+#[derive(Debug)]
+struct Positions {
+    frequencies: Frequencies,
+    /// Half as many for each position as elements are rotated.
     cos: Vec<f32>,
     sin: Vec<f32>,
-    normed: Vec<f32>,
-    values: Vec<f32>,
+}
+
+impl Positions {
+    fn new(frequencies: Frequencies) -> Positions {
+        Positions {
+            frequencies,
+            cos: Vec::new(),
+            sin: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, positions: Range<usize>, pairs: usize) {
+        self.cos.resize(positions.len() * pairs, 0.0);
+        self.sin.resize(positions.len() * pairs, 0.0);
+        // Of no pairs none are written.
+        let pairs = pairs.max(1);
+        let cos = self.cos.chunks_exact_mut(pairs);
+        for (position, (cos, sin)) in positions.zip(cos.zip(self.sin.chunks_exact_mut(pairs))) {
+            self.frequencies.at(position, cos, sin);
+        }
+    }
 }
 
 impl Attention {
     pub(super) fn new(config: &Config, factors: Option<&[f32]>) -> Attention {
-        let pairs = config.rope_len / 2;
+        let global = Frequencies::new(config, config.rope_base, config.scaling, factors);
+        let local = Frequencies::new(config, config.local_rope_base, Scaling::None, factors);
         Attention {
-            global: Frequencies::new(config, config.rope_base, config.scaling, factors),
-            local: Frequencies::new(config, config.local_rope_base, Scaling::None, factors),
-            cos: vec![0.0; pairs],
-            sin: vec![0.0; pairs],
-            normed: vec![0.0; config.head_len],
+            global: Positions::new(global),
+            local: Positions::new(local),
             values: Vec::new(),
             config: config.clone(),
+        }
+    }
+
+    /// The positions of the batch that comes.
+    pub(super) fn begin(&mut self, positions: Range<usize>) {
+        let pairs = self.config.rope_len / 2;
+        self.global.begin(positions.clone(), pairs);
+        if (0..self.config.layers).any(|layer| self.config.window(layer).is_some()) {
+            self.local.begin(positions, pairs);
         }
     }
 
@@ -56,7 +89,14 @@ impl Attention {
         let (query_len, kv_len) = (self.config.query_len(), self.config.kv_len());
         let column = query_len + 2 * kv_len;
         let window = self.config.window(index);
-        for (position, qkv) in (from..).zip(qkv.chunks_exact_mut(column)) {
+        let positions = match window {
+            Some(_) => &self.local,
+            None => &self.global,
+        };
+        let pairs = self.config.rope_len / 2;
+        let config = &self.config;
+        let pieces = qkv.chunks_exact_mut(column).enumerate();
+        crew.share(pieces, |state, thread, (number, qkv)| {
             let (queries, rest) = qkv.split_at_mut(query_len);
             let (keys, values) = rest.split_at_mut(kv_len);
             for (bias, x) in [
@@ -68,14 +108,18 @@ impl Attention {
                     kernels.add(bias, x)?;
                 }
             }
-            let frequencies = if window.is_some() {
-                &self.local
-            } else {
-                &self.global
+            let place = Place {
+                kernels,
+                config,
+                cos: &positions.cos[number * pairs..][..pairs],
+                sin: &positions.sin[number * pairs..][..pairs],
             };
-            frequencies.at(position, &mut self.cos, &mut self.sin);
-            self.place(kernels, layer.query_norm.as_deref(), queries)?;
-            self.place(kernels, layer.key_norm.as_deref(), keys)?;
+            let mut normed = state.room(thread);
+            place.heads(layer.query_norm.as_deref(), queries, &mut normed)?;
+            place.heads(layer.key_norm.as_deref(), keys, &mut normed)
+        })?;
+        for (position, qkv) in (from..).zip(qkv.chunks_exact(column)) {
+            let (keys, values) = qkv[query_len..].split_at(kv_len);
             kv.put(index, position, keys, values);
         }
         let tokens = qkv.len() / column;
@@ -93,68 +137,65 @@ impl Attention {
             let columns = qkv
                 .chunks_exact(column)
                 .zip(out.chunks_exact_mut(query_len));
-            let left = Mutex::new((from..).zip(columns));
-            let failed = Mutex::new(None);
             let (kv, values) = (&*kv, &self.values);
-            let job = |multiplier: &Multiplier, thread: usize| {
-                let mut scores = multiplier.scores(thread);
-                loop {
-                    let next = lock(&left).next();
-                    let Some((position, (qkv, out))) = next else {
-                        return;
-                    };
-                    let positions = seen(position)..position + 1;
-                    let one = Head {
-                        kernels,
-                        format,
-                        scale: self.config.attention_scale,
-                        len,
-                        keys: kv.keys(index, head, positions.clone()),
-                        values: &values[(positions.start - first) * len..][..positions.len() * len],
-                    };
-                    let range = head * group..(head + 1) * group;
-                    if let Err(error) = one.run(&qkv[range.clone()], &mut out[range], &mut scores) {
-                        *lock(&failed) = Some(error);
-                        return;
-                    }
-                }
-            };
-            if tokens > 1 {
-                crew.run(&job)?;
-            } else {
-                job(crew.state(), 0);
-            }
-            if let Some(error) = lock(&failed).take() {
-                return Err(error.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives heads their position, after their norm where there is one.
-    fn place(
-        &mut self,
-        kernels: Kernels,
-        norm: Option<&[f32]>,
-        heads: &mut [f32],
-    ) -> std::result::Result<(), ShapeError> {
-        let config = &self.config;
-        for head in heads.chunks_exact_mut(config.head_len) {
-            if let Some(norm) = norm {
-                kernels.rms_norm(head, norm, config.epsilon, &mut self.normed)?;
-                head.copy_from_slice(&self.normed);
-            }
-            let rotated = &mut head[..config.rope_len];
-            match config.pairs {
-                Pairs::Interleaved => kernels.rope_interleaved(rotated, &self.cos, &self.sin)?,
-                Pairs::Halves => kernels.rope_neox(rotated, &self.cos, &self.sin)?,
-            }
+            let pieces = (from..end).zip(columns);
+            crew.share(pieces, |state, thread, (position, (qkv, out))| {
+                let positions = seen(position)..position + 1;
+                let one = Head {
+                    kernels,
+                    format,
+                    scale: config.attention_scale,
+                    len,
+                    keys: kv.keys(index, head, positions.clone()),
+                    values: &values[(positions.start - first) * len..][..positions.len() * len],
+                };
+                let range = head * group..(head + 1) * group;
+                one.run(
+                    &qkv[range.clone()],
+                    &mut out[range],
+                    &mut state.room(thread),
+                )
+            })?;
         }
         Ok(())
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
-        4 * self.values.capacity() as u64
+        let positions = [&self.global, &self.local].map(|p| p.cos.capacity() + p.sin.capacity());
+        4 * (self.values.capacity() + positions.iter().sum::<usize>()) as u64
+    }
+}
+
+/// The position of a token.
+struct Place<'p> {
+    kernels: Kernels,
+    config: &'p Config,
+    cos: &'p [f32],
+    sin: &'p [f32],
+}
+
+impl Place<'_> {
+    /// Gives heads their position, after their norm where there is one.
+    fn heads(
+        &self,
+        norm: Option<&[f32]>,
+        heads: &mut [f32],
+        normed: &mut Vec<f32>,
+    ) -> std::result::Result<(), ShapeError> {
+        let config = self.config;
+        for head in heads.chunks_exact_mut(config.head_len) {
+            if let Some(norm) = norm {
+                normed.resize(config.head_len, 0.0);
+                self.kernels.rms_norm(head, norm, config.epsilon, normed)?;
+                head.copy_from_slice(normed);
+            }
+            let rotated = &mut head[..config.rope_len];
+            match config.pairs {
+                Pairs::Interleaved => self.kernels.rope_interleaved(rotated, self.cos, self.sin)?,
+                Pairs::Halves => self.kernels.rope_neox(rotated, self.cos, self.sin)?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use super::config::{Config, Gate};
 use super::crew::Crew;
 use super::kv_cache::KvCache;
 use super::multiply::Multiplier;
+use super::share::COLUMNS;
 use super::weights::{Group, Weights};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -29,12 +30,10 @@ pub(super) struct Forward {
 struct Buffers {
     /// The residual stream.
     x: Vec<f32>,
-    /// What the last multiplication gave.
+    /// What the last multiplication gave, and behind it what others gave.
     sums: Vec<f32>,
     /// What the next one takes.
     inner: Vec<f32>,
-    /// A column.
-    normed: Vec<f32>,
 }
 
 /// The tokens of a pass.
@@ -121,23 +120,25 @@ impl Forward {
         buffers: &mut Buffers,
     ) -> Result<()> {
         self.embed(tokens.ids, &mut buffers.x)?;
+        self.attention
+            .begin(tokens.from..tokens.from + tokens.ids.len());
         for index in 0..self.config.layers {
             stop.check()?;
             let layer = &self.weights.layers[index];
-            self.multiply_normed(&layer.qkv, &layer.attention_norm, buffers)?;
+            let count = self.multiply_normed(&layer.qkv, &layer.attention_norm, buffers)?;
             self.attention.run(
                 &self.crew,
                 layer,
                 (kv, index, tokens.from),
-                &mut buffers.sums,
+                &mut buffers.sums[..count],
                 &mut buffers.inner,
             )?;
             let bias = layer.attention_output_bias.as_deref();
             let norm = layer.post_attention_norm.as_deref();
             self.add_product(&layer.attention_output, bias, norm, buffers)?;
 
-            self.multiply_normed(&layer.gate_up, &layer.feed_forward_norm, buffers)?;
-            self.activate(buffers)?;
+            let count = self.multiply_normed(&layer.gate_up, &layer.feed_forward_norm, buffers)?;
+            self.activate(count, buffers)?;
             let norm = layer.post_feed_forward_norm.as_deref();
             self.add_product(&layer.down, None, norm, buffers)?;
         }
@@ -147,8 +148,9 @@ impl Forward {
         }
         let skipped = (tokens.ids.len() - tokens.wanted) * self.config.width;
         buffers.x.drain(..skipped);
-        self.multiply_normed(&self.weights.head, &self.weights.output_norm, buffers)?;
-        std::mem::swap(logits, &mut buffers.sums);
+        let count = self.multiply_normed(&self.weights.head, &self.weights.output_norm, buffers)?;
+        logits.clear();
+        logits.extend_from_slice(&buffers.sums[..count]);
         Ok(())
     }
 
@@ -174,20 +176,19 @@ impl Forward {
         Ok(())
     }
 
-    /// Multiplies a group by the norms of the residual stream's columns.
-    fn multiply_normed(&self, group: &Group, norm: &[f32], buffers: &mut Buffers) -> Result<()> {
+    /// Multiplies a group by the norms of the residual stream's columns. Returns how many sums there are.
+    fn multiply_normed(&self, group: &Group, norm: &[f32], buffers: &mut Buffers) -> Result<usize> {
         let (width, kernels) = (self.config.width, self.kernels());
         let Buffers { x, sums, .. } = buffers;
-        let columns = x.len() / width;
-        let fill = |input: &mut Vec<f32>| {
-            input.resize(x.len(), 0.0);
-            for (x, normed) in x.chunks_exact(width).zip(input.chunks_exact_mut(width)) {
+        let fill = |first: usize, input: &mut [f32]| {
+            let x = x[first * width..].chunks_exact(width);
+            for (x, normed) in x.zip(input.chunks_exact_mut(width)) {
                 kernels.rms_norm(x, norm, self.config.epsilon, normed)?;
             }
             Ok(())
         };
         self.crew
-            .multiply(group, columns, fill, |rows| transpose(rows, columns, sums))
+            .multiply(group, (x.len() / width, width), fill, sums)
     }
 
     /// Multiplies a group by the inner columns, and adds what comes out, by way of a bias and a norm where there are such,
@@ -200,81 +201,62 @@ impl Forward {
         buffers: &mut Buffers,
     ) -> Result<()> {
         let (width, kernels) = (self.config.width, self.kernels());
-        let Buffers {
-            x,
-            sums,
-            inner,
-            normed,
-        } = buffers;
+        let Buffers { x, sums, inner } = buffers;
         let columns = x.len() / width;
-        let fill = |input: &mut Vec<f32>| {
-            input.clear();
-            input.extend_from_slice(inner);
+        let len = inner.len() / columns;
+        let fill = |first: usize, input: &mut [f32]| {
+            input.copy_from_slice(&inner[first * len..][..input.len()]);
             Ok(())
         };
-        self.crew
-            .multiply(group, columns, fill, |rows| transpose(rows, columns, sums))?;
-        normed.resize(width, 0.0);
-        for (product, x) in sums.chunks_exact_mut(width).zip(x.chunks_exact_mut(width)) {
-            if let Some(bias) = bias {
-                kernels.add(bias, product)?;
-            }
-            match norm {
-                Some(norm) => {
-                    kernels.rms_norm(product, norm, self.config.epsilon, normed)?;
-                    kernels.add(normed, x)?;
+        let count = self.crew.multiply(group, (columns, len), fill, sums)?;
+        let pieces = sums[..count]
+            .chunks_mut(COLUMNS * width)
+            .zip(x.chunks_mut(COLUMNS * width));
+        self.crew.share(pieces, |state, thread, (products, x)| {
+            let mut normed = state.room(thread);
+            normed.resize(width, 0.0);
+            for (product, x) in products
+                .chunks_exact_mut(width)
+                .zip(x.chunks_exact_mut(width))
+            {
+                if let Some(bias) = bias {
+                    kernels.add(bias, product)?;
                 }
-                None => kernels.add(product, x)?,
+                match norm {
+                    Some(norm) => {
+                        kernels.rms_norm(product, norm, self.config.epsilon, &mut normed)?;
+                        kernels.add(&normed, x)?;
+                    }
+                    None => kernels.add(product, x)?,
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// Each column's gate, activated, times its up: into the inner columns.
-    fn activate(&self, buffers: &mut Buffers) -> Result<()> {
+    /// The gate of each column of the `count` sums, activated, times its up: into the inner columns.
+    fn activate(&self, count: usize, buffers: &mut Buffers) -> Result<()> {
         let (len, kernels) = (self.config.feed_forward, self.kernels());
         let Buffers { sums, inner, .. } = buffers;
-        inner.clear();
-        for column in sums.chunks_exact_mut(2 * len) {
+        inner.resize(count / 2, 0.0);
+        let pieces = sums[..count]
+            .chunks_exact_mut(2 * len)
+            .zip(inner.chunks_exact_mut(len));
+        self.crew.share(pieces, |_, _, (column, inner)| {
             let (gate, up) = column.split_at_mut(len);
             match self.config.gate {
                 Gate::Silu => kernels.silu_mul(gate, up)?,
                 Gate::GeluTanh => kernels.gelu_tanh_mul(gate, up)?,
             }
-            inner.extend_from_slice(gate);
-        }
-        Ok(())
+            inner.copy_from_slice(gate);
+            Ok(())
+        })
     }
 
     /// Bytes of the buffers.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let Buffers {
-            x,
-            sums,
-            inner,
-            normed,
-        } = &self.buffers;
-        let floats = x.capacity() + sums.capacity() + inner.capacity() + normed.capacity();
+        let Buffers { x, sums, inner } = &self.buffers;
+        let floats = x.capacity() + sums.capacity() + inner.capacity();
         4 * floats as u64 + self.attention.memory_bytes()
-    }
-}
-
-/// Makes columns, one after the other, of rows of `columns` elements.
-fn transpose(rows: &[f32], columns: usize, out: &mut Vec<f32>) {
-    /// Rows that are read together: a cache line is then written at once.
-    const ROWS: usize = 16;
-    if columns == 1 {
-        out.clear();
-        return out.extend_from_slice(rows);
-    }
-    let len = rows.len() / columns;
-    out.resize(rows.len(), 0.0);
-    for (number, rows) in rows.chunks(ROWS * columns).enumerate() {
-        for (column, out) in out.chunks_exact_mut(len).enumerate() {
-            let rows = rows.chunks_exact(columns);
-            for (to, row) in out[number * ROWS..].iter_mut().zip(rows) {
-                *to = row[column];
-            }
-        }
     }
 }

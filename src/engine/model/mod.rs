@@ -15,6 +15,7 @@ mod rope;
 mod sampler;
 mod segments;
 mod session;
+mod share;
 mod stats;
 mod stream;
 pub(crate) mod tokenizer;

@@ -3,6 +3,7 @@
 use super::crew::Crew;
 use super::options::Arithmetic;
 use super::segments::Segment;
+use super::share::COLUMNS;
 use super::stream::Stream;
 use super::weights::{Group, Matrix};
 use crate::engine::view::View;
@@ -22,12 +23,12 @@ pub(super) struct Multiplier {
     task: RwLock<Task>,
     /// The next segment to be taken.
     next: AtomicUsize,
-    /// Row by row, each of all columns.
+    /// Column by column, each of all rows of the group.
     out: Mutex<Vec<f32>>,
     failed: Mutex<Option<Error>>,
     scratch: Vec<Mutex<Scratch>>,
-    /// Of each thread, for attention.
-    scores: Vec<Mutex<Vec<f32>>>,
+    /// Of each thread, for what is done in between.
+    rooms: Vec<Mutex<Vec<f32>>>,
 }
 
 #[derive(Debug, Default)]
@@ -37,11 +38,13 @@ struct Task {
     first: usize,
     /// Columns, one after the other.
     x: Vec<f32>,
-    /// The same for packed weights, where these are multiplied with eight bits.
-    quantized: Activations,
+    /// The same for packed weights, where these are multiplied with eight bits: some columns each.
+    quantized: Vec<Activations>,
     /// Of the group's matrices.
     formats: Vec<RowFormat>,
     columns: usize,
+    /// Of the group.
+    rows: usize,
 }
 
 /// What a thread works with.
@@ -49,7 +52,7 @@ struct Task {
 struct Scratch {
     /// A row that two pages share.
     row: Vec<u8>,
-    /// What the rows of a segment give.
+    /// What the rows of a segment give: some columns after the other, of each the rows.
     out: Vec<f32>,
     /// Decoded rows.
     decoded: Vec<f32>,
@@ -78,40 +81,49 @@ impl Multiplier {
             out: Mutex::default(),
             failed: Mutex::default(),
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
-            scores: (0..threads).map(|_| Mutex::default()).collect(),
+            rooms: (0..threads).map(|_| Mutex::default()).collect(),
         }
     }
 }
 
 impl Crew<Multiplier> {
-    /// Multiplies the matrices of `group` by the columns that `fill` puts in the place of others, and gives `take` the sums: row by row (the
-    /// rows of the first matrix, then those of the next), each of all columns.
+    /// Multiplies the matrices of `group` by `columns` columns of `len` elements, which `fill` writes from the one of a
+    /// number on. Into `sums` go the columns of what comes out, one after the other; returns how many elements these are.
     pub(super) fn multiply(
         &self,
         group: &Group,
-        columns: usize,
-        fill: impl FnOnce(&mut Vec<f32>) -> Result<()>,
-        take: impl FnOnce(&[f32]),
-    ) -> Result<()> {
+        (columns, len): (usize, usize),
+        fill: impl Fn(usize, &mut [f32]) -> std::result::Result<(), ShapeError> + Sync,
+        sums: &mut Vec<f32>,
+    ) -> Result<usize> {
         let state = self.state();
         let matrices = &state.stream.matrices;
         let rows: usize = matrices[group.clone()].iter().map(|m| m.rows).sum();
         {
             let mut task = state.task.write().unwrap_or_else(PoisonError::into_inner);
+            let task = &mut *task;
             task.segments = state.stream.segments.of_group(group);
             task.first = group.start;
-            task.columns = columns;
-            fill(&mut task.x)?;
-            if state.arithmetic == Arithmetic::EightBit {
-                let task = &mut *task;
-                task.formats.clear();
-                let formats = matrices[group.clone()].iter().map(|m| m.format);
-                task.formats.extend(formats);
-                let to = &mut task.quantized;
-                state
-                    .kernels
-                    .quantize(&task.x, columns, &task.formats, to)?;
+            (task.columns, task.rows) = (columns, rows);
+            task.x.resize(columns * len, 0.0);
+            task.formats.clear();
+            let formats = matrices[group.clone()].iter().map(|m| m.format);
+            task.formats.extend(formats);
+            let pieces = columns.div_ceil(COLUMNS);
+            if task.quantized.len() < pieces {
+                task.quantized.resize_with(pieces, Activations::new);
             }
+            let (formats, x) = (&task.formats, task.x.chunks_mut(COLUMNS * len));
+            let pieces = x.zip(&mut task.quantized).enumerate();
+            self.share(pieces, |state, _, (piece, (x, quantized))| {
+                fill(piece * COLUMNS, x)?;
+                if state.arithmetic == Arithmetic::EightBit {
+                    state
+                        .kernels
+                        .quantize(x, x.len() / len, formats, quantized)?;
+                }
+                Ok(())
+            })?;
             state.next.store(task.segments.start, Relaxed);
             *lock(&state.failed) = None;
             enough(&mut lock(&state.out), rows * columns);
@@ -120,15 +132,15 @@ impl Crew<Multiplier> {
         if let Some(error) = lock(&state.failed).take() {
             return Err(error);
         }
-        take(&lock(&state.out)[..rows * columns]);
-        Ok(())
+        std::mem::swap(&mut *lock(&state.out), sums);
+        Ok(rows * columns)
     }
 }
 
 impl Multiplier {
-    /// Room for the scores of a query, of one thread.
-    pub(super) fn scores(&self, thread: usize) -> MutexGuard<'_, Vec<f32>> {
-        lock(&self.scores[thread])
+    /// Room of one thread, for what it needs between two multiplications.
+    pub(super) fn room(&self, thread: usize) -> MutexGuard<'_, Vec<f32>> {
+        lock(&self.rooms[thread])
     }
 
     /// Takes segments until there are none.
@@ -160,9 +172,35 @@ impl Multiplier {
             .iter()
             .map(|m| m.rows)
             .sum();
-        let from = (before + segment.rows.start) * task.columns;
-        lock(&self.out)[from..from + count].copy_from_slice(&scratch.out[..count]);
+        let (from, rows) = (before + segment.rows.start, segment.rows.len());
+        let width = self.width(task, matrix);
+        let mut out = lock(&self.out);
+        let sums = scratch.out[..count].chunks_exact(rows * width);
+        let last = sums.remainder();
+        let sums = sums.chain((!last.is_empty()).then_some(last));
+        let mut columns = out.chunks_exact_mut(task.rows);
+        for sums in sums {
+            let width = sums.len() / rows;
+            for (column, out) in columns.by_ref().take(width).enumerate() {
+                let sums = sums[column..].iter().step_by(width);
+                for (out, &sum) in out[from..from + rows].iter_mut().zip(sums) {
+                    *out = sum;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// How many columns the rows of a matrix are multiplied with at once.
+    fn width(&self, task: &Task, matrix: &Matrix) -> usize {
+        match self.is_eight_bit(matrix) {
+            true => COLUMNS.min(task.columns),
+            false => task.columns,
+        }
+    }
+
+    fn is_eight_bit(&self, matrix: &Matrix) -> bool {
+        self.arithmetic == Arithmetic::EightBit && matrix.format.is_packed()
     }
 
     /// The rows of a segment, page by page. A row that does not end with its page is put together first.
@@ -175,16 +213,22 @@ impl Multiplier {
         scratch: &mut Scratch,
     ) -> std::result::Result<(), ShapeError> {
         let Scratch { row, out, decoded } = scratch;
-        let mut out = &mut out[..segment.rows.len() * task.columns];
+        let (mut first, all) = (0, segment.rows.len());
         let mut rows = |bytes: &[u8]| {
-            let sums;
-            let count = bytes.len() / matrix.row_bytes * task.columns;
-            (sums, out) = std::mem::take(&mut out).split_at_mut(count);
-            if self.arithmetic == Arithmetic::EightBit && matrix.format.is_packed() {
-                return self
-                    .kernels
-                    .matvec_quantized(matrix.format, bytes, &task.quantized, sums);
+            let count = bytes.len() / matrix.row_bytes;
+            let done = first;
+            first += count;
+            if self.is_eight_bit(matrix) {
+                let pieces = (0..task.columns).step_by(COLUMNS);
+                for (before, x) in pieces.zip(&task.quantized) {
+                    let from = all * before + done * x.columns();
+                    let sums = &mut out[from..from + count * x.columns()];
+                    self.kernels
+                        .matvec_quantized(matrix.format, bytes, x, sums)?;
+                }
+                return Ok(());
             }
+            let sums = &mut out[done * task.columns..(done + count) * task.columns];
             if task.columns == 1 {
                 return self.kernels.matvec(matrix.format, bytes, &task.x, sums);
             }
@@ -224,8 +268,12 @@ impl Multiplier {
             let scratch = lock(scratch);
             scratch.row.capacity() + 4 * (scratch.out.capacity() + scratch.decoded.capacity())
         });
-        let scores = self.scores.iter().map(|scores| lock(scores).capacity());
-        (4 * (floats + scores.sum::<usize>()) + scratch.sum::<usize>()) as u64
-            + task.quantized.memory_bytes()
+        let rooms = self.rooms.iter().map(|room| lock(room).capacity());
+        (4 * (floats + rooms.sum::<usize>()) + scratch.sum::<usize>()) as u64
+            + task
+                .quantized
+                .iter()
+                .map(Activations::memory_bytes)
+                .sum::<u64>()
     }
 }

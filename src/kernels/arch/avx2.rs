@@ -5,6 +5,7 @@ use super::avx2_integers::Avx2Integers;
 use super::proof::proof;
 use super::registers::{arrays, each_register, lanewise, parts, registers};
 use super::x86_bytes::x86_bytes;
+use super::x86_sums;
 use crate::kernels::simd::Simd;
 use std::arch::x86_64::*;
 
@@ -101,6 +102,15 @@ impl Simd for Avx2 {
             let one = _mm_add_ss(two, _mm_shuffle_ps::<1>(two, two));
             _mm_cvtss_f32(one)
         })
+    }
+
+    #[inline(always)]
+    fn sums(self, x: &[[__m256; 2]; 8]) -> [f32; 8] {
+        let mut eights = [registers!(_mm256_setzero_ps()); 8];
+        for (eight, x) in eights.iter_mut().zip(x) {
+            *eight = registers!(_mm256_add_ps(x[0], x[1]));
+        }
+        x86_sums::sums(eights)
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@ use super::avx512_integers::Avx512Vnni;
 use super::proof::proof;
 use super::registers::{arrays, registers};
 use super::x86_bytes::x86_bytes;
+use super::x86_sums;
 use crate::kernels::simd::Simd;
 use std::arch::x86_64::*;
 
@@ -85,6 +86,18 @@ impl Simd for Avx512 {
             let one = _mm_add_ss(two, _mm_shuffle_ps::<1>(two, two));
             _mm_cvtss_f32(one)
         })
+    }
+
+    #[inline(always)]
+    fn sums(self, x: &[__m512; 8]) -> [f32; 8] {
+        let mut eights = [registers!(_mm256_setzero_ps()); 8];
+        for (eight, &x) in eights.iter_mut().zip(x) {
+            *eight = registers!(_mm256_add_ps(
+                _mm512_castps512_ps256(x),
+                _mm512_extractf32x8_ps::<1>(x)
+            ));
+        }
+        x86_sums::sums(eights)
     }
 
     #[inline(always)]

@@ -34,5 +34,7 @@ mod sse41;
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_bytes;
+#[cfg(target_arch = "x86_64")]
+mod x86_sums;
 
 pub(super) use proof::{IntegerProof, Proof};

@@ -17,6 +17,8 @@ use std::marker::PhantomData;
 const STRIP: usize = 512;
 /// Columns that a block is multiplied with once it is taken apart.
 const COLUMNS: usize = 8;
+/// Vectors whose lanes are added up together.
+const SUMS: usize = 8;
 /// From so many on, columns are multiplied as if they were `COLUMNS`: to take the blocks apart for each costs more.
 const COLUMNS_MIN: usize = 4;
 
@@ -64,6 +66,28 @@ fn first<S: Simd>(simd: S, count: usize, x: S::F) -> S::F {
     simd.select(kept, x, simd.splat(0.0))
 }
 
+/// Asks for the cache lines of so many bytes from one on. Apart from the loops, which need every register.
+#[inline(never)]
+fn prefetch<N: Integers>(n: N, weights: &[u8], from: usize, bytes: usize) {
+    for line in (from..from + bytes).step_by(64) {
+        n.prefetch(weights, line);
+    }
+}
+
+/// The lanes' sums of a row's products, behind which there are others.
+#[inline(always)]
+fn lanes<S: Simd>(simd: S, blocks: usize, products: &[f32]) -> S::F {
+    let (chunks, _) = products.as_chunks::<CHUNK>();
+    let mut sum = simd.splat(0.0);
+    for chunk in &chunks[..blocks / CHUNK] {
+        sum = simd.add(sum, simd.load(chunk));
+    }
+    match blocks % CHUNK {
+        0 => sum,
+        rest => simd.add(sum, first(simd, rest, simd.load(&chunks[blocks / CHUNK]))),
+    }
+}
+
 impl<'s, T: Packed> Matvec<'s, T> {
     /// `C` columns from `column` on; the last one again where there are not so many.
     #[inline(always)]
@@ -85,12 +109,14 @@ impl<'s, T: Packed> Matvec<'s, T> {
     /// Asks for the sixteen blocks that come `AHEAD` after those from number `block` on.
     #[inline(always)]
     fn prefetch<N: Integers>(&self, n: N, block: usize) {
-        if self.weights.len() < FAR {
-            return;
-        }
-        let from = block * size_of::<T::Block>() + AHEAD;
-        for line in (0..CHUNK * size_of::<T::Block>()).step_by(64) {
-            n.prefetch(self.weights, from + line);
+        if self.weights.len() >= FAR {
+            let bytes = CHUNK * size_of::<T::Block>();
+            prefetch(
+                n,
+                self.weights,
+                block * size_of::<T::Block>() + AHEAD,
+                bytes,
+            );
         }
     }
 
@@ -124,21 +150,27 @@ impl<'s, T: Packed> Matvec<'s, T> {
                 simd.store(p, &mut to[0]);
             }
         }
-        let (blocks, rest) = (self.blocks, self.blocks % CHUNK);
-        for (number, from) in (0..weights.len()).step_by(blocks).enumerate() {
+        let (blocks, rows) = (self.blocks, weights.len() / self.blocks);
+        // Eight sums are added up together: of several rows where there are fewer columns.
+        let together = SUMS / C;
+        let whole = rows - rows % together;
+        for first in (0..whole).step_by(together) {
+            let mut sums = [simd.splat(0.0); SUMS];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = lanes(simd, blocks, &products[i % C][(first + i / C) * blocks..]);
+            }
+            let sums = simd.sums(&sums);
+            for (number, sums) in sums.chunks_exact(C).enumerate() {
+                let out = self.sums_of::<C>(row + first + number, column);
+                for (out, &sum) in out.iter_mut().zip(sums) {
+                    *out = sum;
+                }
+            }
+        }
+        for number in whole..rows {
             let out = self.sums_of::<C>(row + number, column);
-            for (out, products) in out.iter_mut().zip(&*products) {
-                let row = &products[from..from + blocks + CHUNK];
-                let (chunks, _) = row.as_chunks::<CHUNK>();
-                let mut sum = simd.splat(0.0);
-                for chunk in &chunks[..blocks / CHUNK] {
-                    sum = simd.add(sum, simd.load(chunk));
-                }
-                if rest > 0 {
-                    let last = simd.load(&chunks[blocks / CHUNK]);
-                    sum = simd.add(sum, first(simd, rest, last));
-                }
-                *out = simd.sum(sum);
+            for (c, out) in out.iter_mut().enumerate() {
+                *out = simd.sum(lanes(simd, blocks, &products[c][number * blocks..]));
             }
         }
     }
