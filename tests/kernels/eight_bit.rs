@@ -119,9 +119,9 @@ fn a_product_is_that_of_the_same_integers_in_64_bits() {
 #[test]
 fn a_product_does_not_depend_on_the_call_the_batch_or_other_formats() {
     let mut random = Random::new(78);
-    let (count, columns) = (37, 7);
+    let count = 37;
     for format in packed_formats() {
-        for len in lengths(format) {
+        for (columns, len) in [7, 18, 2].into_iter().cycle().zip(lengths(format)) {
             let packed = rows(&mut random, format, count, len);
             let row_bytes = format.row_bytes(len).unwrap();
             let x = random.floats(columns * len);
@@ -171,6 +171,40 @@ fn a_product_does_not_depend_on_the_call_the_batch_or_other_formats() {
                         assert!(out == same, "{format} {len}: {isa} and {other} differ");
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_that_no_cache_holds_gives_what_its_rows_give() {
+    let mut random = Random::new(79);
+    for format in [RowFormat::Q8_0, RowFormat::Q6_K] {
+        let len = 256 * 20;
+        let row_bytes = format.row_bytes(len).unwrap();
+        let count = (1 << 20) / row_bytes + 20;
+        let some = rows(&mut random, format, 7, len);
+        let packed: Vec<u8> = some
+            .iter()
+            .copied()
+            .cycle()
+            .take(count * row_bytes)
+            .collect();
+        let x = random.floats(len);
+        for kernels in every_isa() {
+            let mut activations = Activations::new();
+            kernels
+                .quantize(&x, 1, &[format], &mut activations)
+                .unwrap();
+            let (mut out, mut alone) = (vec![f32::NAN; count], [f32::NAN; 7]);
+            kernels
+                .matvec_quantized(format, &packed, &activations, &mut out)
+                .unwrap();
+            kernels
+                .matvec_quantized(format, &some, &activations, &mut alone)
+                .unwrap();
+            for (out, alone) in out.iter().zip(alone.iter().cycle()) {
+                assert_eq!(out.to_bits(), alone.to_bits(), "{format} {}", kernels.isa());
             }
         }
     }

@@ -223,8 +223,10 @@ impl Multiplier {
                 for (before, x) in pieces.zip(&task.quantized) {
                     let from = all * before + done * x.columns();
                     let sums = &mut out[from..from + count * x.columns()];
+                    // What was multiplied with other columns is in the caches.
+                    let far = before == 0;
                     self.kernels
-                        .matvec_quantized(matrix.format, bytes, x, sums)?;
+                        .matvec_quantized_from(matrix.format, bytes, x, sums, far)?;
                 }
                 return Ok(());
             }

@@ -38,6 +38,8 @@ struct Matvec<'s, T> {
     blocks: usize,
     x: &'s Activations,
     out: &'s mut [f32],
+    /// Weights are asked for ahead.
+    far: bool,
     format: PhantomData<T>,
 }
 
@@ -109,7 +111,7 @@ impl<'s, T: Packed> Matvec<'s, T> {
     /// Asks for the sixteen blocks that come `AHEAD` after those from number `block` on.
     #[inline(always)]
     fn prefetch<N: Integers>(&self, n: N, block: usize) {
-        if self.weights.len() >= FAR {
+        if self.far {
             let bytes = CHUNK * size_of::<T::Block>();
             prefetch(
                 n,
@@ -279,6 +281,21 @@ impl Kernels {
         x: &Activations,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
+        self.matvec_quantized_from(format, weights, x, out, weights.len() >= FAR)
+    }
+
+    /// As [`Kernels::matvec_quantized`], of weights that are in memory but in no cache, or `far` is false.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn matvec_quantized_from(
+        self,
+        format: RowFormat,
+        weights: &[u8],
+        x: &Activations,
+        out: &mut [f32],
+        far: bool,
+    ) -> Result<(), ShapeError> {
         const KERNEL: &str = "matvec_quantized";
         let columns = x.columns();
         let rows = out.len().checked_div(columns).unwrap_or(0);
@@ -296,6 +313,7 @@ impl Kernels {
             blocks,
             x,
             out,
+            far,
             format: PhantomData,
         }));
         Ok(())
