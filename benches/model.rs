@@ -1,4 +1,4 @@
-//! Tokens a second with half of a model in memory, beside what arithmetic and device allow: the model all in memory, and
+//! Tokens a second, in exact arithmetic, with half of a model in memory, beside what arithmetic and device allow: the model all in memory, and
 //! fio's throughput over the bytes that are streamed.
 //!
 //! `cargo bench --bench model`, with the models of `scripts/get-models.sh`. fio reads the model's file at random places, 256
@@ -9,7 +9,7 @@
 
 mod support;
 
-use ringfield::{Engine, Model, ModelOptions, Sampling, Session, SessionOptions};
+use ringfield::{Arithmetic, Engine, Model, ModelOptions, Sampling, Session, SessionOptions};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::{fio, median, rounds, seconds, spread};
@@ -34,7 +34,8 @@ impl Running {
             .queue_depth(16)
             .build()
             .expect("an engine");
-        let model = Model::open_with(&engine, path, ModelOptions::new()).expect("a model");
+        let exact = ModelOptions::new().arithmetic(Arithmetic::Exact);
+        let model = Model::open_with(&engine, path, exact).expect("a model");
         let session = model.session(SessionOptions::new()).expect("a session");
         Running { session, model }
     }

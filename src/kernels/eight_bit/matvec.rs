@@ -303,7 +303,14 @@ impl Kernels {
         check_weights(KERNEL, format, weights.len(), rows, x.len())?;
         let need = x.len() / format.block_elements();
         let blocks = order(format).map_or(0, |order| x.blocks(order));
-        check(KERNEL, "blocks quantized for the format", blocks, need)?;
+        if blocks != need {
+            return Err(ShapeError {
+                kernel: KERNEL,
+                what: "x, as `quantize` made it for this format,",
+                have: blocks * format.block_elements(),
+                need: x.len(),
+            });
+        }
         if blocks == 0 {
             out.fill(0.0);
             return Ok(());
