@@ -47,7 +47,11 @@ class Group:
             raise Failed("no memory control group can be made")
         self.peak_file = peak_file
         if limit is not None:
-            self.write(limit_file, limit)
+            try:
+                self.write(limit_file, limit)
+            except OSError:
+                self.remove()
+                raise
 
     def write(self, name, value):
         with open(os.path.join(self.at, name), "w") as file:
@@ -64,11 +68,15 @@ class Group:
         return self
 
     def __exit__(self, *_):
+        self.remove()
+
+    def remove(self):
         for _ in range(100):
             try:
                 return os.rmdir(self.at)
             except OSError:
                 time.sleep(0.02)
+        print(f"compare-llama: {self.at} could not be removed", file=sys.stderr)
 
 
 def anonymous_bytes(pid):
@@ -173,14 +181,18 @@ def huge_pages(count):
     path = "/proc/sys/vm/nr_hugepages"
     with open(path) as file:
         before = int(file.read())
+    def reserve(pages):
+        with open(path, "w") as file:
+            file.write(str(pages))
+
+    if before >= count:
+        yield
+        return
     try:
-        if before < count:
-            with open(path, "w") as file:
-                file.write(str(count))
+        reserve(count)
         yield
     finally:
-        with open(path, "w") as file:
-            file.write(str(before))
+        reserve(before)
 
 
 def rounds_of(model, options, say):
@@ -191,10 +203,12 @@ def rounds_of(model, options, say):
     short, size = ["-p", PROMPT], os.path.getsize(model)
     beside = llama.run(32, short)["anonymous"]
     limits = {}
-    for name, share in (("1/2", 0.5), ("1/4", 0.25)):
+    for name, share in () if options.only == "memory" else (("1/2", 0.5), ("1/4", 0.25)):
         limit = int(beside + share * size)
         kv = CONTEXT * ours.plan_once["kv_bytes_per_token"]
         dram = (limit - kv - ours.plan_once["beside_bytes"] - PROGRAM_BYTES) // MIB * MIB
+        if dram < 16 * MIB:
+            raise Failed(f"{model}: {name} of the file leaves {dram} bytes for --dram: too small a model for a limit")
         limits[name] = (limit, dram, ours.plan(dram))
     say({"model": model, "bytes": size, "llama_anonymous": beside,
          "limits": {name: {"limit": limit, "dram": dram, "streamed": plan["streamed_bytes"]}
@@ -210,7 +224,7 @@ def rounds_of(model, options, say):
             long = ["-f", options.text]
             row["prompt"] = ours.run(2, long, context=1024)["prompt_tok_per_s"]
             row["llama_prompt"] = llama.run(2, long, context=1024)["prompt_tok_per_s"]
-        if options.only != "memory":
+        if limits:
             row["fio"] = fio_bytes_per_s(model)
             for name, (limit, dram, plan) in limits.items():
                 got = ours.run(200, short, dram=dram, limit=limit)
@@ -263,6 +277,7 @@ def main():
     parser.add_argument("--arithmetic", choices=["exact", "eight-bit"], default="eight-bit")
     parser.add_argument("--only", choices=["memory", "limit"])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rounds < 1 or options.threads < 1:
         parser.error("--rounds and --threads are at least 1")
@@ -275,6 +290,16 @@ def main():
         else:
             print(".", end="", file=sys.stderr, flush=True)
 
+    options.model = [os.path.realpath(model) for model in options.model or []]
+    for model in options.model:
+        if not os.path.isfile(model):
+            parser.error(f"{model} is not a file")
+    if options.check:
+        return
+    os.chdir(os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
+    # Whatever of these ends it, groups and huge pages are given back.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as text:
         # Some 500 tokens of English.
         with open("ARCHITECTURE.md", encoding="utf-8") as file:
@@ -287,8 +312,10 @@ def main():
                 if not options.json:
                     print(file=sys.stderr)
                     print("\n".join(table(model, rounds)))
-        except Failed as why:
+        except (Failed, OSError) as why:
             sys.exit(f"compare-llama: {why}")
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 if __name__ == "__main__":

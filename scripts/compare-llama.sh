@@ -13,11 +13,11 @@
 #   --json          the numbers of every round, a line each, and no table
 #
 # Needs root (for the control groups), Rust, python3, fio, and what
-# scripts/get-llama.sh needs, which builds llama.cpp's programs at the first call.
-# Removes the control groups that it makes, and gives back the huge pages that it
-# reserves for fio's buffers.
+# scripts/get-llama.sh needs, which builds llama.cpp's program at the first call; what
+# is built belongs to the user who called sudo. Removes the control groups that it
+# makes, and gives back the huge pages that it reserves for fio's buffers.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+here=$(dirname "$(realpath "$0")")
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"
@@ -27,7 +27,16 @@ if ((EUID != 0)); then
     echo "compare-llama: run it as root: it makes memory control groups" >&2
     exit 1
 fi
-scripts/get-models.sh
-scripts/get-llama.sh
-cargo build --quiet --release -p ringfield-cli
-exec python3 scripts/compare-llama.py "$@"
+python3 "$here/compare-llama.py" --check "$@"
+
+as_user() {
+    if [[ -n ${SUDO_USER:-} ]]; then
+        sudo -u "$SUDO_USER" env PATH="$PATH" "$@"
+    else
+        "$@"
+    fi
+}
+as_user "$here/get-models.sh"
+as_user "$here/get-llama.sh"
+as_user cargo build --quiet --release --manifest-path "$here/../Cargo.toml" -p ringfield-cli
+exec python3 "$here/compare-llama.py" "$@"

@@ -83,6 +83,9 @@ fn the_text_is_the_same_in_every_budget_and_the_numbers_add_up() {
                 done["hit_share"].as_f64().unwrap(),
             );
             assert!(read > 0 && (0.0..=1.0).contains(&hits));
+            let token = |percentile: &str| done[percentile].as_f64().unwrap();
+            let (median, most) = (token("token_p50_ms"), token("token_p99_ms"));
+            assert!(0.0 < median && median <= most, "{median} {most}");
             let peak = done["peak_bytes"].as_u64().unwrap();
             let budget = done["dram_bytes"].as_u64().unwrap();
             if dram == "24MiB" {
@@ -113,6 +116,7 @@ fn activations_of_eight_bits_are_the_default() {
     assert!(eight_bit.starts_with(" Paris"), "{eight_bit}");
     assert_eq!(eight_bit, text(&["--dram", "24MiB"]));
     assert_ne!(eight_bit, text(&["--arithmetic", "exact"]));
+    assert_eq!(eight_bit, text(&["--warm-up"]));
     let unknown = ringfield(&["run", path, "-p", "x", "--arithmetic", "four-bit"]);
     assert_eq!(unknown.status.code(), Some(2));
 }

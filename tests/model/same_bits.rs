@@ -18,9 +18,10 @@ const BUDGETS: [(u64, u64); 5] = [
     (14 << 20, 1 << 20),
 ];
 
-const WAYS: [(usize, usize, BackendKind); 3] = [
+const WAYS: [(usize, usize, BackendKind); 4] = [
     (1, 1, BackendKind::Auto),
     (2, 7, BackendKind::Pread),
+    (2, 9, BackendKind::Auto),
     (3, 64, BackendKind::Mmap),
 ];
 
@@ -33,13 +34,18 @@ fn logits_do_not_depend_on_where_weights_lie_or_who_multiplies_them() {
         feed_forward: 3200,
         ..Tiny::large("qwen3")
     };
+    let mixed = Tiny {
+        mixed: true,
+        ..quantized
+    };
     for (tiny, arithmetic) in [
         (Tiny::large("llama"), Arithmetic::Exact),
         (Tiny::large("gemma3"), Arithmetic::Exact),
         (quantized, Arithmetic::Exact),
         (quantized, Arithmetic::EightBit),
+        (mixed, Arithmetic::EightBit),
     ] {
-        let name = format!("{} {arithmetic:?}", tiny.architecture);
+        let name = format!("{} {} {arithmetic:?}", tiny.architecture, tiny.mixed);
         let path = dir.write(&format!("{name}.gguf"), &tiny.file().bytes());
         let options = ModelOptions::new().threads(1).arithmetic(arithmetic);
         let expected = logits(Engine::builder(), options, &path, &TOKENS);

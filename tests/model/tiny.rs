@@ -19,6 +19,8 @@ pub(crate) struct Tiny {
     pub(crate) vocabulary: usize,
     /// Of the matrices: F32 or Q4_0.
     pub(crate) kind: TensorType,
+    /// The values' matrices are F32 all the same.
+    pub(crate) mixed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -47,6 +49,7 @@ impl Tiny {
             feed_forward: 80,
             vocabulary: VOCABULARY,
             kind: TensorType::F32,
+            mixed: false,
         }
     }
 
@@ -155,7 +158,11 @@ impl Tiny {
             model.norm(&name("attn_norm.weight"), width);
             model.matrix(&name("attn_q.weight"), width, queries);
             model.matrix(&name("attn_k.weight"), width, keys);
+            if self.mixed {
+                model.kind = TensorType::F32;
+            }
             model.matrix(&name("attn_v.weight"), width, keys);
+            model.kind = self.kind;
             if self.architecture == "qwen2" {
                 model.bias(&name("attn_q.bias"), queries);
                 model.bias(&name("attn_k.bias"), keys);

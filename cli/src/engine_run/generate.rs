@@ -93,6 +93,8 @@ pub(crate) fn generate(
     if let Some(context) = args.ctx {
         options = options.context(context);
     }
+    let read_bytes = || model.engine().stats().read_bytes;
+    let opened = read_bytes();
     if args.warm_up {
         let mut session = model.session(options).engine("cannot begin the text")?;
         watch.session(session.cancel_handle());
@@ -103,6 +105,9 @@ pub(crate) fn generate(
     }
     let mut session = model.session(options).engine("cannot begin the text")?;
     watch.session(session.cancel_handle());
+    // An interrupt that was seen before it could reach this session.
+    interrupt::check()?;
+    let (warm, read_for_it) = (model.stats(), read_bytes() - opened);
 
     let mut done = Generated {
         prompt_tokens: prompt.len(),
@@ -137,9 +142,11 @@ pub(crate) fn generate(
             each,
         )?;
     }
-    let stats = model.stats();
+    let mut stats = model.stats();
+    stats.weight_bytes -= warm.weight_bytes;
+    stats.streamed_bytes -= warm.streamed_bytes;
     done.hit_share = stats.hit_share();
-    done.bytes_read = model.engine().stats().read_bytes;
+    done.bytes_read = read_bytes() - read_for_it;
     Ok(done)
 }
 

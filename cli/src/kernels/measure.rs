@@ -14,6 +14,9 @@ use crate::interrupt;
 
 /// Odd, so that a median is a measurement.
 const ROUNDS: u32 = 5;
+/// Of a call. The kernels take a large matrix for one that is in no cache, and ask for its bytes ahead.
+const L2_PIECE_BYTES: usize = 512 << 10;
+const DRAM_PIECE_BYTES: usize = 4 << 20;
 
 /// What is measured: loops that only read, on pages of both kinds, and kernels, on huge ones, as the engine's pool has
 /// them where they are granted.
@@ -119,11 +122,15 @@ pub(super) fn measure(
             bar.set_message(format!("round {} of {ROUNDS}: {}", round + 1, one.name()));
             bar.inc(1);
             let matrices = if one.huge { &mut huge } else { &mut small };
-            let run = |parts: &mut [Part<'_>]| {
-                sample(parts, one.work, &column, sizes.l2_bytes, time / ROUNDS)
+            let run = |parts: &mut [Part<'_>], piece_bytes| {
+                sample(parts, one.work, &column, piece_bytes, time / ROUNDS)
             };
-            one.l2.push(run(&mut matrices.l2)?);
-            one.dram.push(run(&mut matrices.dram)?);
+            one.l2
+                .push(run(&mut matrices.l2, sizes.l2_bytes.min(L2_PIECE_BYTES))?);
+            one.dram.push(run(
+                &mut matrices.dram,
+                sizes.l2_bytes.max(DRAM_PIECE_BYTES),
+            )?);
         }
     }
     bar.finish_and_clear();

@@ -6,7 +6,7 @@
 use super::config::{Config, Pairs, Scaling};
 use super::crew::Crew;
 use super::kv_cache::KvCache;
-use super::multiply::Multiplier;
+use super::multiply::{Multiplier, slice};
 use super::rope::Frequencies;
 use super::weights::Layer;
 use crate::error::Result;
@@ -114,9 +114,10 @@ impl Attention {
                 cos: &positions.cos[number * pairs..][..pairs],
                 sin: &positions.sin[number * pairs..][..pairs],
             };
-            let mut normed = state.room(thread);
-            place.heads(layer.query_norm.as_deref(), queries, &mut normed)?;
-            place.heads(layer.key_norm.as_deref(), keys, &mut normed)
+            let mut room = state.room(thread);
+            let normed = slice(&mut room, config.head_len);
+            place.heads(layer.query_norm.as_deref(), queries, normed)?;
+            place.heads(layer.key_norm.as_deref(), keys, normed)
         })?;
         for (position, qkv) in (from..).zip(qkv.chunks_exact(column)) {
             let (keys, values) = qkv[query_len..].split_at(kv_len);
@@ -150,11 +151,9 @@ impl Attention {
                     values: &values[(positions.start - first) * len..][..positions.len() * len],
                 };
                 let range = head * group..(head + 1) * group;
-                one.run(
-                    &qkv[range.clone()],
-                    &mut out[range],
-                    &mut state.room(thread),
-                )
+                let mut room = state.room(thread);
+                let scores = slice(&mut room, values.len() / len);
+                one.run(&qkv[range.clone()], &mut out[range], scores)
             })?;
         }
         Ok(())
@@ -180,12 +179,11 @@ impl Place<'_> {
         &self,
         norm: Option<&[f32]>,
         heads: &mut [f32],
-        normed: &mut Vec<f32>,
+        normed: &mut [f32],
     ) -> std::result::Result<(), ShapeError> {
         let config = self.config;
         for head in heads.chunks_exact_mut(config.head_len) {
             if let Some(norm) = norm {
-                normed.resize(config.head_len, 0.0);
                 self.kernels.rms_norm(head, norm, config.epsilon, normed)?;
                 head.copy_from_slice(normed);
             }
@@ -216,9 +214,9 @@ impl Head<'_> {
         &self,
         queries: &[f32],
         out: &mut [f32],
-        scores: &mut Vec<f32>,
+        scores: &mut [f32],
     ) -> std::result::Result<(), ShapeError> {
-        scores.resize(self.values.len() / self.len, 0.0);
+        let scores = &mut scores[..self.values.len() / self.len];
         let queries = queries.chunks_exact(self.len);
         for (query, out) in queries.zip(out.chunks_exact_mut(self.len)) {
             self.kernels.matvec(self.format, self.keys, query, scores)?;

@@ -7,11 +7,10 @@ use super::attention::Attention;
 use super::config::{Config, Gate};
 use super::crew::Crew;
 use super::kv_cache::KvCache;
-use super::multiply::Multiplier;
-use super::share::COLUMNS;
+use super::multiply::{Multiplier, slice};
 use super::weights::{Group, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
+use crate::kernels::{COLUMNS, Kernels};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -213,8 +212,8 @@ impl Forward {
             .chunks_mut(COLUMNS * width)
             .zip(x.chunks_mut(COLUMNS * width));
         self.crew.share(pieces, |state, thread, (products, x)| {
-            let mut normed = state.room(thread);
-            normed.resize(width, 0.0);
+            let mut room = state.room(thread);
+            let normed = slice(&mut room, width);
             for (product, x) in products
                 .chunks_exact_mut(width)
                 .zip(x.chunks_exact_mut(width))
@@ -224,8 +223,8 @@ impl Forward {
                 }
                 match norm {
                     Some(norm) => {
-                        kernels.rms_norm(product, norm, self.config.epsilon, &mut normed)?;
-                        kernels.add(&normed, x)?;
+                        kernels.rms_norm(product, norm, self.config.epsilon, normed)?;
+                        kernels.add(normed, x)?;
                     }
                     None => kernels.add(product, x)?,
                 }

@@ -3,12 +3,11 @@
 use super::crew::Crew;
 use super::options::Arithmetic;
 use super::segments::Segment;
-use super::share::COLUMNS;
 use super::stream::Stream;
 use super::weights::{Group, Matrix};
 use crate::engine::view::View;
 use crate::error::{Error, Result};
-use crate::kernels::{Activations, Kernels, RowFormat, ShapeError};
+use crate::kernels::{Activations, COLUMNS, Kernels, RowFormat, ShapeError};
 use crate::sync::lock;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -65,6 +64,12 @@ fn enough(room: &mut Vec<f32>, count: usize) {
     }
 }
 
+/// The first `len` numbers of a room, whatever they are.
+pub(super) fn slice(room: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    enough(room, len);
+    &mut room[..len]
+}
+
 impl Multiplier {
     pub(super) fn new(
         stream: Stream,
@@ -87,8 +92,8 @@ impl Multiplier {
 }
 
 impl Crew<Multiplier> {
-    /// Multiplies the matrices of `group` by `columns` columns of `len` elements, which `fill` writes from the one of a
-    /// number on. Into `sums` go the columns of what comes out, one after the other; returns how many elements these are.
+    /// Multiplies the matrices of `group` by `columns` columns of `len` elements; `fill` is given the number of a column,
+    /// and writes those from it on. Into `sums` go the columns of what comes out, one after the other; returns how many elements these are.
     pub(super) fn multiply(
         &self,
         group: &Group,

@@ -16,8 +16,8 @@ const THREADS_MAX: usize = 1024;
 pub enum Arithmetic {
     /// Each weight as the 32-bit float that it stands for, with activations of 32 bits: what the others are judged by.
     Exact,
-    /// Integers inside of a block, with activations of eight bits, as ggml has it. Several times faster, and with packed
-    /// weights only: F32, F16 and BF16 are multiplied exactly all the same.
+    /// Integers inside of a block, with activations of eight bits, as ggml has it. About twice as fast where all is in
+    /// memory, and with packed weights only: F32, F16 and BF16 are multiplied exactly all the same.
     #[default]
     EightBit,
 }

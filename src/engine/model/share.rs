@@ -7,9 +7,6 @@ use crate::kernels::ShapeError;
 use crate::sync::lock;
 use std::sync::Mutex;
 
-/// Columns of a piece, where a piece is made of columns: what the kernels multiply at once.
-pub(super) const COLUMNS: usize = 8;
-
 impl Crew<Multiplier> {
     /// Does `each` of the pieces, given the number of the thread: one piece in the caller, more in whoever is free.
     pub(super) fn share<T>(

@@ -41,6 +41,8 @@ impl Avx2 {
     }
 }
 
+impl x86_sums::Avx for Avx2 {}
+
 impl Simd for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
@@ -110,7 +112,7 @@ impl Simd for Avx2 {
         for (eight, x) in eights.iter_mut().zip(x) {
             *eight = registers!(_mm256_add_ps(x[0], x[1]));
         }
-        x86_sums::sums(eights)
+        x86_sums::sums(self, eights)
     }
 
     #[inline(always)]

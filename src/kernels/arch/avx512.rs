@@ -21,6 +21,8 @@ impl Avx512 {
     }
 }
 
+impl x86_sums::Avx for Avx512 {}
+
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -97,7 +99,7 @@ impl Simd for Avx512 {
                 _mm512_extractf32x8_ps::<1>(x)
             ));
         }
-        x86_sums::sums(eights)
+        x86_sums::sums(self, eights)
     }
 
     #[inline(always)]

@@ -76,6 +76,16 @@ impl Algorithm for Operations {
             simd.splat(simd.sum(simd.load(&self.floats[2].map(|x| x % 1.0)))),
         );
 
+        let one = simd.load(&self.floats[2].map(|x| x % 1.0));
+        let mut eight = [one; 8];
+        for (i, x) in eight.iter_mut().enumerate() {
+            *x = simd.mul(one, simd.splat(1.5 + i as f32));
+        }
+        for (sum, x) in simd.sums(&eight).into_iter().zip(eight) {
+            let one = simd.sum(x);
+            assert!(sum.to_bits() == one.to_bits() || (sum.is_nan() && one.is_nan()));
+        }
+
         let [x, y] = [simd.bits(a), simd.bits(b)];
         let mut note_int = |name, x: S::I| note(name, simd.of_bits(x));
         note_int("splat_int", simd.splat_int(-7));

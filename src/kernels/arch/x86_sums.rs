@@ -3,9 +3,12 @@
 use super::registers::registers;
 use std::arch::x86_64::*;
 
-/// The sum of the lanes of each: lane `l` and lane `l + 4`, then `l + 2`, `l + 1`. The processor has AVX.
+/// The proof that a processor has AVX.
+pub(super) trait Avx: Copy {}
+
+/// The sum of the lanes of each: lane `l` and lane `l + 4`, then `l + 2`, `l + 1`.
 #[inline(always)]
-pub(super) fn sums(x: [__m256; 8]) -> [f32; 8] {
+pub(super) fn sums<P: Avx>(_proof: P, x: [__m256; 8]) -> [f32; 8] {
     // The halves of two vectors, side by side and added; then the same of pairs of lanes and of lanes.
     #[inline(always)]
     fn halves(x: __m256, y: __m256) -> __m256 {

@@ -16,20 +16,20 @@ use std::marker::PhantomData;
 /// Blocks whose `p` are kept before they are added up.
 const STRIP: usize = 512;
 /// Columns that a block is multiplied with once it is taken apart.
-const COLUMNS: usize = 8;
+pub(crate) const COLUMNS: usize = 8;
 /// Vectors whose lanes are added up together.
 const SUMS: usize = 8;
 /// From so many on, columns are multiplied as if they were `COLUMNS`: to take the blocks apart for each costs more.
 const COLUMNS_MIN: usize = 4;
 
-/// From so many bytes on weights are asked for ahead: a second-level cache holds fewer. Fewer are there already, or would
-/// be before it pays.
+/// From so many bytes on weights are asked for ahead, where the caller does not say: a second-level cache holds fewer, and
+/// of those in it nothing need be asked for.
 const FAR: usize = 1 << 20;
 /// How far ahead, in bytes. A processor by itself stops at the end of each page of 4 KiB.
 const AHEAD: usize = 8192;
 
-/// The `p` of a strip's blocks with a column. Sixteen more than there are, and sixteen more because the last lanes of a row are read with
-/// those behind them.
+/// The `p` of a strip's blocks with a column. Sixteen more than there are, and sixteen more because the last lanes of a
+/// row are read with those behind them.
 type Products = [f32; STRIP + 2 * CHUNK];
 
 struct Matvec<'s, T> {
@@ -284,7 +284,7 @@ impl Kernels {
         self.matvec_quantized_from(format, weights, x, out, weights.len() >= FAR)
     }
 
-    /// As [`Kernels::matvec_quantized`], of weights that are in memory but in no cache, or `far` is false.
+    /// As [`Kernels::matvec_quantized`]. `far`: the weights are in no cache, and are asked for ahead.
     ///
     /// # Errors
     /// As there.

@@ -10,3 +10,4 @@ mod quantize;
 
 pub use activations::Activations;
 pub(super) use integers::{IntegerAlgorithm, Integers};
+pub(crate) use matvec::COLUMNS;

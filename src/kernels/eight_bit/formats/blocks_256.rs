@@ -49,7 +49,7 @@ fn products<N: Integers, T: Blocks256<Block = [u8; B]>, const B: usize, const C:
     at: usize,
 ) -> [FloatsOf<N>; C] {
     let simd = n.floats();
-    // In lane `4 * i + j` of each quarter a sum of block `4 * i + j`.
+    // In quarter `j` of number `i` four parts of the sum of block `4 * i + j`.
     let mut sums = [[n.zero(); 4]; C];
     let mut low_sums = [[n.zero(); 4]; C];
     let (fours, _) = blocks.as_chunks::<4>();
