@@ -248,12 +248,12 @@ def spread(values, digits=0):
 
 def table(model, rounds):
     yield f"{os.path.basename(model)}: {rounds[0]['report']}"
-    yield f"{'':<28}{'ringfield':>24}{'llama.cpp':>24}{'ratio':>22}"
+    yield f"{'':<28}{'ringfield':>24}{'llama.cpp':>24}{'ratio':>24}"
 
     def row(what, ours, theirs, unit="tokens/s"):
         pairs = [(ours(r), theirs(r)) for r in rounds]
         return (f"{what:<28}{spread([a for a, _ in pairs], 1):>24}{spread([b for _, b in pairs], 1):>24}"
-                f"{spread([a / b for a, b in pairs], 2):>22}  {unit}")
+                f"{spread([a / b for a, b in pairs], 2):>24}  {unit}")
 
     if "llama" in rounds[0]:
         yield row("all in memory, generation", lambda r: r["compute"], lambda r: r["llama"])
