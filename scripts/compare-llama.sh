@@ -27,6 +27,10 @@ if ((EUID != 0)); then
     echo "compare-llama: run it as root: it makes memory control groups" >&2
     exit 1
 fi
+if ! command -v cargo >/dev/null; then
+    echo "compare-llama: Rust is not installed, or not in root's PATH (try: sudo env PATH=\"\$PATH\" $0)" >&2
+    exit 1
+fi
 python3 "$here/compare-llama.py" --check "$@"
 
 as_user() {

@@ -152,7 +152,7 @@ impl Attention {
                 };
                 let range = head * group..(head + 1) * group;
                 let mut room = state.room(thread);
-                let scores = slice(&mut room, values.len() / len);
+                let scores = slice(&mut room, positions.len());
                 one.run(&qkv[range.clone()], &mut out[range], scores)
             })?;
         }
@@ -216,7 +216,6 @@ impl Head<'_> {
         out: &mut [f32],
         scores: &mut [f32],
     ) -> std::result::Result<(), ShapeError> {
-        let scores = &mut scores[..self.values.len() / self.len];
         let queries = queries.chunks_exact(self.len);
         for (query, out) in queries.zip(out.chunks_exact_mut(self.len)) {
             self.kernels.matvec(self.format, self.keys, query, scores)?;

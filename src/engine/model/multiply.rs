@@ -180,11 +180,8 @@ impl Multiplier {
         let (from, rows) = (before + segment.rows.start, segment.rows.len());
         let width = self.width(task, matrix);
         let mut out = lock(&self.out);
-        let sums = scratch.out[..count].chunks_exact(rows * width);
-        let last = sums.remainder();
-        let sums = sums.chain((!last.is_empty()).then_some(last));
         let mut columns = out.chunks_exact_mut(task.rows);
-        for sums in sums {
+        for sums in scratch.out[..count].chunks(rows * width) {
             let width = sums.len() / rows;
             for (column, out) in columns.by_ref().take(width).enumerate() {
                 let sums = sums[column..].iter().step_by(width);
