@@ -79,7 +79,6 @@ mod softmax;
 mod weighted_sum;
 
 pub use eight_bit::Activations;
-pub(crate) use eight_bit::COLUMNS;
 pub use isa::{Isa, Kernels};
 pub use row_format::RowFormat;
 pub use shape::ShapeError;

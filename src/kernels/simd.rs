@@ -44,6 +44,20 @@ pub(crate) trait Simd: Copy {
         sums
     }
 
+    /// The greatest lane of numbers that are not negative.
+    #[inline(always)]
+    fn greatest(self, x: Self::F) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(x, &mut lanes);
+        let mut most = 0.0;
+        for lane in lanes {
+            if lane > most {
+                most = lane;
+            }
+        }
+        most
+    }
+
     /// `a > b`; false where one is not a number.
     fn greater(self, a: Self::F, b: Self::F) -> Self::M;
     /// `yes` where `mask`, else `no`.

@@ -7,10 +7,10 @@ use super::attention::Attention;
 use super::config::{Config, Gate};
 use super::crew::Crew;
 use super::kv_cache::KvCache;
-use super::multiply::{Multiplier, slice};
+use super::multiply::{COLUMNS, Multiplier, slice};
 use super::weights::{Group, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::{COLUMNS, Kernels};
+use crate::kernels::Kernels;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 

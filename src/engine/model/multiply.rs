@@ -7,11 +7,14 @@ use super::stream::Stream;
 use super::weights::{Group, Matrix};
 use crate::engine::view::View;
 use crate::error::{Error, Result};
-use crate::kernels::{Activations, COLUMNS, Kernels, RowFormat, ShapeError};
+use crate::kernels::{Activations, Kernels, RowFormat, ShapeError};
 use crate::sync::lock;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Columns that a thread takes at a time, of what is done with each by itself.
+pub(super) const COLUMNS: usize = 8;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -37,8 +40,8 @@ struct Task {
     first: usize,
     /// Columns, one after the other.
     x: Vec<f32>,
-    /// The same for packed weights, where these are multiplied with eight bits: some columns each.
-    quantized: Vec<Activations>,
+    /// The same for packed weights, where these are multiplied with eight bits.
+    quantized: Activations,
     /// Of the group's matrices.
     formats: Vec<RowFormat>,
     columns: usize,
@@ -51,7 +54,7 @@ struct Task {
 struct Scratch {
     /// A row that two pages share.
     row: Vec<u8>,
-    /// What the rows of a segment give: some columns after the other, of each the rows.
+    /// What the rows of a segment give: column by column where it is of packed weights and eight bits, else row by row.
     out: Vec<f32>,
     /// Decoded rows.
     decoded: Vec<f32>,
@@ -114,20 +117,16 @@ impl Crew<Multiplier> {
             task.formats.clear();
             let formats = matrices[group.clone()].iter().map(|m| m.format);
             task.formats.extend(formats);
-            let pieces = columns.div_ceil(COLUMNS);
-            if task.quantized.len() < pieces {
-                task.quantized.resize_with(pieces, Activations::new);
-            }
-            let (formats, x) = (&task.formats, task.x.chunks_mut(COLUMNS * len));
-            let pieces = x.zip(&mut task.quantized).enumerate();
-            self.share(pieces, |state, _, (piece, (x, quantized))| {
-                fill(piece * COLUMNS, x)?;
-                if state.arithmetic == Arithmetic::EightBit {
-                    state
-                        .kernels
-                        .quantize(x, x.len() / len, formats, quantized)?;
-                }
-                Ok(())
+            let formats = match state.arithmetic {
+                Arithmetic::EightBit => &task.formats[..],
+                Arithmetic::Exact => &[],
+            };
+            task.quantized.begin(columns, len, formats)?;
+            let pieces = task.quantized.pieces(COLUMNS);
+            let pieces = task.x.chunks_mut(COLUMNS * len).zip(pieces).enumerate();
+            self.share(pieces, |state, _, (number, (x, piece))| {
+                fill(number * COLUMNS, x)?;
+                state.kernels.quantize_piece(x, formats, piece)
             })?;
             state.next.store(task.segments.start, Relaxed);
             *lock(&state.failed) = None;
@@ -178,27 +177,21 @@ impl Multiplier {
             .map(|m| m.rows)
             .sum();
         let (from, rows) = (before + segment.rows.start, segment.rows.len());
-        let width = self.width(task, matrix);
+        let sums = &scratch.out[..count];
         let mut out = lock(&self.out);
-        let mut columns = out.chunks_exact_mut(task.rows);
-        for sums in scratch.out[..count].chunks(rows * width) {
-            let width = sums.len() / rows;
-            for (column, out) in columns.by_ref().take(width).enumerate() {
-                let sums = sums[column..].iter().step_by(width);
-                for (out, &sum) in out[from..from + rows].iter_mut().zip(sums) {
+        let columns = out.chunks_exact_mut(task.rows).take(task.columns);
+        for (column, out) in columns.enumerate() {
+            let out = &mut out[from..from + rows];
+            if self.is_eight_bit(matrix) {
+                out.copy_from_slice(&sums[column * rows..][..rows]);
+            } else {
+                let sums = sums[column..].iter().step_by(task.columns);
+                for (out, &sum) in out.iter_mut().zip(sums) {
                     *out = sum;
                 }
             }
         }
         Ok(())
-    }
-
-    /// How many columns the rows of a matrix are multiplied with at once.
-    fn width(&self, task: &Task, matrix: &Matrix) -> usize {
-        match self.is_eight_bit(matrix) {
-            true => COLUMNS.min(task.columns),
-            false => task.columns,
-        }
     }
 
     fn is_eight_bit(&self, matrix: &Matrix) -> bool {
@@ -221,16 +214,11 @@ impl Multiplier {
             let done = first;
             first += count;
             if self.is_eight_bit(matrix) {
-                let pieces = (0..task.columns).step_by(COLUMNS);
-                for (before, x) in pieces.zip(&task.quantized) {
-                    let from = all * before + done * x.columns();
-                    let sums = &mut out[from..from + count * x.columns()];
-                    // What was multiplied with other columns is in the caches.
-                    let far = before == 0;
-                    self.kernels
-                        .matvec_quantized_from(matrix.format, bytes, x, sums, far)?;
-                }
-                return Ok(());
+                let (x, out) = (&task.quantized, (&mut out[done..], all));
+                let format = matrix.format;
+                return self
+                    .kernels
+                    .matvec_quantized_by_column(format, bytes, count, x, out);
             }
             let sums = &mut out[done * task.columns..(done + count) * task.columns];
             if task.columns == 1 {
@@ -274,10 +262,6 @@ impl Multiplier {
         });
         let rooms = self.rooms.iter().map(|room| lock(room).capacity());
         (4 * (floats + rooms.sum::<usize>()) + scratch.sum::<usize>()) as u64
-            + task
-                .quantized
-                .iter()
-                .map(Activations::memory_bytes)
-                .sum::<u64>()
+            + task.quantized.memory_bytes()
     }
 }

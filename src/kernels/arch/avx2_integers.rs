@@ -94,7 +94,20 @@ impl<D: Dots> Integers for D {
     }
 
     #[inline(always)]
-    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> [__m256i; 2] {
+    fn store(self, x: [__m256i; 2], to: &mut [u8; 64]) {
+        let (to, _) = to.as_chunks_mut::<32>();
+        for (to, x) in to.iter_mut().zip(x) {
+            arrays!(_mm256_storeu_si256(to.as_mut_ptr().cast(), x));
+        }
+    }
+
+    #[inline(always)]
+    fn fours(self, bytes: i32) -> [__m256i; 2] {
+        [registers!(_mm256_set1_epi32(bytes)); 2]
+    }
+
+    #[inline(always)]
+    fn quarters<const B: usize>(self, blocks: [&[u8; B]; 4], at: usize) -> [__m256i; 2] {
         let (first, _) = blocks[0][at..].as_chunks::<16>();
         let (second, _) = blocks[1][at..].as_chunks::<16>();
         let (third, _) = blocks[2][at..].as_chunks::<16>();
@@ -118,6 +131,22 @@ impl<D: Dots> Integers for D {
     #[inline(always)]
     fn splat(self, x: u8) -> [__m256i; 2] {
         [registers!(_mm256_set1_epi8(x as i8)); 2]
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: [[__m256i; 2]; 4]) -> [[__m256i; 2]; 4] {
+        let [a, b, c, d] = x;
+        let [first, second] = registers!(each_register!(2; a, b, c, d; {
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            let (ab_high, cd_high) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            [
+                _mm256_unpacklo_epi64(ab, cd),
+                _mm256_unpackhi_epi64(ab, cd),
+                _mm256_unpacklo_epi64(ab_high, cd_high),
+                _mm256_unpackhi_epi64(ab_high, cd_high),
+            ]
+        }));
+        each_register!(4; first, second; [first, second])
     }
 
     lanewise! { 2;
@@ -266,6 +295,16 @@ impl<D: Dots> Integers for D {
     #[inline(always)]
     fn zero(self) -> [__m256i; 2] {
         [registers!(_mm256_setzero_si256()); 2]
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, to: [__m256i; 2], a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        registers!(each_register!(2; to, a, b; _mm256_add_epi32(to, _mm256_mullo_epi32(a, b))))
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: __m128i, to: &mut [i8; 16]) {
+        arrays!(_mm_storeu_si128(to.as_mut_ptr().cast(), x));
     }
 
     #[inline(always)]

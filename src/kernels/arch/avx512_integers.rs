@@ -56,7 +56,17 @@ impl Integers for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> __m512i {
+    fn store(self, x: __m512i, to: &mut [u8; 64]) {
+        arrays!(_mm512_storeu_si512(to.as_mut_ptr().cast(), x));
+    }
+
+    #[inline(always)]
+    fn fours(self, bytes: i32) -> __m512i {
+        registers!(_mm512_set1_epi32(bytes))
+    }
+
+    #[inline(always)]
+    fn quarters<const B: usize>(self, blocks: [&[u8; B]; 4], at: usize) -> __m512i {
         let (first, _) = blocks[0][at..].as_chunks::<16>();
         let (second, _) = blocks[1][at..].as_chunks::<16>();
         let (third, _) = blocks[2][at..].as_chunks::<16>();
@@ -87,6 +97,21 @@ impl Integers for Avx512Vnni {
     #[inline(always)]
     fn splat(self, x: u8) -> __m512i {
         registers!(_mm512_set1_epi8(x as i8))
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: [__m512i; 4]) -> [__m512i; 4] {
+        registers!({
+            let [a, b, c, d] = x;
+            let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+            let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+            [
+                _mm512_unpacklo_epi64(ab, cd),
+                _mm512_unpackhi_epi64(ab, cd),
+                _mm512_unpacklo_epi64(ab_high, cd_high),
+                _mm512_unpackhi_epi64(ab_high, cd_high),
+            ]
+        })
     }
 
     #[inline(always)]
@@ -255,6 +280,16 @@ impl Integers for Avx512Vnni {
     #[inline(always)]
     fn zero(self) -> __m512i {
         registers!(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, to: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        registers!(_mm512_add_epi32(to, _mm512_mullo_epi32(a, b)))
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: __m128i, to: &mut [i8; 16]) {
+        arrays!(_mm_storeu_si128(to.as_mut_ptr().cast(), x));
     }
 
     #[inline(always)]

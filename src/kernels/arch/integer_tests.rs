@@ -86,7 +86,16 @@ impl IntegerAlgorithm for Operations {
         let all = self.memory.as_flattened();
         let (blocks, _) = all.as_chunks::<18>();
         let (fours, _) = blocks.as_chunks::<4>();
-        notes.bytes(n, "quarters", n.quarters(&fours[0], 2));
+        let [first, second, third, fourth] = &fours[0];
+        let quarters = n.quarters([third, first, fourth, second], 2);
+        notes.bytes(n, "quarters", quarters);
+        let mut stored = [0; 64];
+        n.store(quarters, &mut stored);
+        notes.bytes(n, "store", n.load(&stored));
+        notes.bytes(n, "fours", n.fours(i32::from_le_bytes([1, 200, 3, 128])));
+        for quants in n.transpose([a, b, quarters, n.load_signed(&self.signed)]) {
+            notes.bytes(n, "transpose", quants);
+        }
         let (halves, _) = all.as_chunks::<32>();
         notes.bytes(n, "halves_of", n.halves_of([&halves[3], &halves[1]]));
         notes.bytes(n, "twice", n.twice(&halves[2]));
@@ -136,6 +145,13 @@ impl IntegerAlgorithm for Operations {
         notes.integers(n, "dot_words", n.sum_lanes(four_sums(words)));
 
         let [second, third, fourth] = others;
+        let small = n.load_integers(&self.words.map(i32::from));
+        let product = n.multiply_add(to, small, small);
+        notes.integers(n, "multiply_add", product);
+        let mut bytes = [0; 16];
+        n.store_bytes(n.floats().load_bytes(&self.bytes), &mut bytes);
+        let bytes = n.load_integers(&bytes.map(i32::from));
+        notes.integers(n, "store_bytes", bytes);
         let four = [to, second, third, fourth];
         notes.integers(n, "sum_lanes", n.sum_lanes(four));
         notes.integers(n, "sum_halves", n.sum_halves([to, second]));

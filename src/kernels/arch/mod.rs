@@ -1,6 +1,6 @@
 //! The instruction sets: a thin file for each, and the place where one is chosen.
 //!
-//! All `unsafe` of the kernels is here.
+//! All `unsafe` of the kernels is here, but for that of `eight_bit/slots.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -89,6 +89,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn greatest(self, x: [float32x4_t; 4]) -> f32 {
+        let [a, b, c, d] = x;
+        registers!(vmaxvq_f32(vmaxq_f32(vmaxq_f32(a, b), vmaxq_f32(c, d))))
+    }
+
+    #[inline(always)]
     fn sum(self, x: [float32x4_t; 4]) -> f32 {
         registers!({
             let four = vaddq_f32(vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]));

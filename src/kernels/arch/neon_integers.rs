@@ -95,7 +95,20 @@ impl<D: Dots> Integers for D {
     }
 
     #[inline(always)]
-    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> [int8x16_t; 4] {
+    fn store(self, x: [int8x16_t; 4], to: &mut [u8; 64]) {
+        let (to, _) = to.as_chunks_mut::<16>();
+        for (to, x) in to.iter_mut().zip(x) {
+            arrays!(vst1q_s8(to.as_mut_ptr().cast(), x));
+        }
+    }
+
+    #[inline(always)]
+    fn fours(self, bytes: i32) -> [int8x16_t; 4] {
+        [registers!(vreinterpretq_s8_s32(vdupq_n_s32(bytes))); 4]
+    }
+
+    #[inline(always)]
+    fn quarters<const B: usize>(self, blocks: [&[u8; B]; 4], at: usize) -> [int8x16_t; 4] {
         each_register!(4; blocks; {
             let (from, _) = blocks[at..].as_chunks::<16>();
             arrays!(vld1q_s8(from[0].as_ptr().cast()))
@@ -118,6 +131,26 @@ impl<D: Dots> Integers for D {
     #[inline(always)]
     fn splat(self, x: u8) -> [int8x16_t; 4] {
         [registers!(vdupq_n_s8(x as i8)); 4]
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: [[int8x16_t; 4]; 4]) -> [[int8x16_t; 4]; 4] {
+        let [a, b, c, d] = x;
+        let [first, second, third, fourth] = registers!(each_register!(4; a, b, c, d; {
+            let (a, b) = (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b));
+            let (c, d) = (vreinterpretq_s32_s8(c), vreinterpretq_s32_s8(d));
+            let ab = vreinterpretq_s64_s32(vzip1q_s32(a, b));
+            let cd = vreinterpretq_s64_s32(vzip1q_s32(c, d));
+            let ab_high = vreinterpretq_s64_s32(vzip2q_s32(a, b));
+            let cd_high = vreinterpretq_s64_s32(vzip2q_s32(c, d));
+            [
+                vreinterpretq_s8_s64(vzip1q_s64(ab, cd)),
+                vreinterpretq_s8_s64(vzip2q_s64(ab, cd)),
+                vreinterpretq_s8_s64(vzip1q_s64(ab_high, cd_high)),
+                vreinterpretq_s8_s64(vzip2q_s64(ab_high, cd_high)),
+            ]
+        }));
+        each_register!(4; first, second, third, fourth; [first, second, third, fourth])
     }
 
     lanewise! { 4;
@@ -257,6 +290,21 @@ impl<D: Dots> Integers for D {
     #[inline(always)]
     fn zero(self) -> [int32x4_t; 4] {
         [registers!(vdupq_n_s32(0)); 4]
+    }
+
+    #[inline(always)]
+    fn multiply_add(
+        self,
+        to: [int32x4_t; 4],
+        a: [int32x4_t; 4],
+        b: [int32x4_t; 4],
+    ) -> [int32x4_t; 4] {
+        registers!(each_register!(4; to, a, b; vmlaq_s32(to, a, b)))
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: uint8x16_t, to: &mut [i8; 16]) {
+        arrays!(vst1q_s8(to.as_mut_ptr(), vreinterpretq_s8_u8(x)));
     }
 
     #[inline(always)]

@@ -48,7 +48,17 @@ impl Integers for Scalar {
     }
 
     #[inline(always)]
-    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> Bytes {
+    fn store(self, x: Bytes, to: &mut Bytes) {
+        *to = x;
+    }
+
+    #[inline(always)]
+    fn fours(self, bytes: i32) -> Bytes {
+        from_fn(|l| bytes.to_le_bytes()[l % 4])
+    }
+
+    #[inline(always)]
+    fn quarters<const B: usize>(self, blocks: [&[u8; B]; 4], at: usize) -> Bytes {
         from_fn(|l| blocks[l / 16][at + l % 16])
     }
 
@@ -65,6 +75,11 @@ impl Integers for Scalar {
     #[inline(always)]
     fn splat(self, x: u8) -> Bytes {
         [x; 64]
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: [Bytes; 4]) -> [Bytes; 4] {
+        from_fn(|j| from_fn(|l| x[l % 16 / 4][l / 16 * 16 + 4 * j + l % 4]))
     }
 
     #[inline(always)]
@@ -165,6 +180,16 @@ impl Integers for Scalar {
     #[inline(always)]
     fn zero(self) -> [i32; 16] {
         [0; 16]
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, to: [i32; 16], a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
+        from_fn(|l| to[l] + a[l] * b[l])
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: [u8; 16], to: &mut [i8; 16]) {
+        *to = x.map(|x| x as i8);
     }
 
     #[inline(always)]

@@ -76,6 +76,9 @@ impl Algorithm for Operations {
             simd.splat(simd.sum(simd.load(&self.floats[2].map(|x| x % 1.0)))),
         );
 
+        let numbers = self.floats[2].map(|x| if x.is_finite() { x.abs() } else { 0.0 });
+        note("greatest", simd.splat(simd.greatest(simd.load(&numbers))));
+
         let one = simd.load(&self.floats[2].map(|x| x % 1.0));
         let mut eight = [one; 8];
         for (i, x) in eight.iter_mut().enumerate() {

@@ -1,55 +1,21 @@
 //! Activations of eight bits, laid out as the formats need them.
-//!
-//! Rows lie one after the other, and their blocks are multiplied sixteen at a time wherever a row ends. So the blocks of a
-//! column come round: after the last the first follows again, at least fifteen of them more than there are.
 
-use super::aligned::Aligned;
+use super::records::{Record32, Record256};
+use super::single::Single;
 use crate::kernels::row_format::RowFormat;
-
-/// Blocks that are multiplied together.
-pub(super) const CHUNK: usize = 16;
+use crate::kernels::shape::{ShapeError, check};
 
 /// Columns of activations, quantized for some row formats. The memory is kept when others are put in their place.
 #[derive(Debug, Clone)]
 pub struct Activations {
-    pub(super) len: usize,
-    pub(super) columns: usize,
-    pub(super) blocks_32: Blocks<Group, i32>,
-    /// One for each [`Order`].
-    pub(super) blocks_256: [Blocks<Block, Sums>; ORDERS],
+    len: usize,
+    columns: usize,
+    /// Where there is one column.
+    pub(super) single: Single,
+    /// Where there are several: one column after the other. None where no format needs them.
+    pub(super) records_32: Vec<Record32>,
+    pub(super) records_256: Vec<Record256>,
 }
-
-/// What was quantized for formats of one kind.
-#[derive(Debug, Clone)]
-pub(super) struct Blocks<Q, N> {
-    /// Blocks of a column. None: it was not quantized for such formats.
-    pub(super) count: usize,
-    pub(super) quants: Vec<Q>,
-    /// Of a column.
-    pub(super) quants_len: usize,
-    /// As they come: for formats of 32 elements.
-    pub(super) plain: Aligned<i8>,
-    pub(super) scales: Aligned<f32>,
-    /// Rounded to half precision: for formats of 32 elements.
-    pub(super) sums: Aligned<f32>,
-    /// Minus the sums of the quants.
-    pub(super) negative: Aligned<N>,
-}
-
-/// Four blocks of 32: their first halves, then their second ones.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Group(pub(super) [[i8; 64]; 2]);
-
-/// 256 elements, in some [`Order`].
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Block(pub(super) [[i8; 64]; 4]);
-
-/// Of the sixteens of a block, in their ascending order.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(32))]
-pub(super) struct Sums(pub(super) [i16; 16]);
 
 /// Which sixteens of a block's elements are together when a format's bytes are taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +30,8 @@ pub(super) enum Order {
     Blocks,
 }
 
-const ORDERS: usize = 4;
-
 impl Order {
-    pub(super) const ALL: [Order; ORDERS] =
-        [Order::Bits, Order::Nibbles, Order::Plain, Order::Blocks];
+    pub(super) const ALL: [Order; 4] = [Order::Bits, Order::Nibbles, Order::Plain, Order::Blocks];
 
     /// The sixteens, in their order.
     pub(super) const fn sixteens(self) -> [usize; 16] {
@@ -81,92 +44,6 @@ impl Order {
     }
 }
 
-/// A column for formats of 32 elements.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column32<'x> {
-    quants: &'x [Group],
-    plain: &'x [i8],
-    /// Where a chunk may begin in a group of four blocks: every `1 << apart` blocks.
-    apart: u32,
-    /// Groups of each such beginning.
-    groups: usize,
-    scales: &'x [f32],
-    sums: &'x [f32],
-    negative: &'x [i32],
-}
-
-/// What a format of 32 elements multiplies sixteen blocks with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chunk32<'x> {
-    pub(super) quants: &'x [Group; 4],
-    /// The same quants, two blocks after the other.
-    pub(super) plain: &'x [[i8; 64]; 8],
-    pub(super) scales: &'x [f32; CHUNK],
-    pub(super) sums: &'x [f32; CHUNK],
-    pub(super) negative: &'x [i32; CHUNK],
-}
-
-impl<'x> Column32<'x> {
-    /// The blocks from number `at` on, which is what a multiple of sixteen leaves by their number.
-    #[inline(always)]
-    pub(super) fn chunk(&self, at: usize) -> Chunk32<'x> {
-        let first = ((at % 4) >> self.apart) * self.groups + at / 4;
-        let (quants, _) = self.quants[first..first + 4].as_chunks();
-        let plain = &self.plain[32 * at..32 * (at + CHUNK)];
-        let (plain, _) = plain.as_chunks::<64>().0.as_chunks();
-        Chunk32 {
-            quants: &quants[0],
-            plain: &plain[0],
-            scales: sixteen(self.scales, at),
-            sums: sixteen(self.sums, at),
-            negative: sixteen(self.negative, at),
-        }
-    }
-}
-
-/// A column for formats of 256 elements.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column256<'x> {
-    quants: &'x [Block],
-    scales: &'x [f32],
-    negative: &'x [Sums],
-}
-
-/// What a format of 256 elements multiplies sixteen blocks with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chunk256<'x> {
-    pub(super) quants: &'x [Block; CHUNK],
-    pub(super) scales: &'x [f32; CHUNK],
-    pub(super) negative: &'x [Sums; CHUNK],
-}
-
-impl<'x> Column256<'x> {
-    /// The blocks from number `at` on.
-    #[inline(always)]
-    pub(super) fn chunk(&self, at: usize) -> Chunk256<'x> {
-        Chunk256 {
-            quants: sixteen(self.quants, at),
-            scales: sixteen(self.scales, at),
-            negative: sixteen(self.negative, at),
-        }
-    }
-}
-
-/// Where a chunk may begin in a group of four blocks: at how many places, and how far apart.
-pub(super) fn phases(count: usize) -> (usize, usize) {
-    match count % 4 {
-        0 => (1, 4),
-        2 => (2, 2),
-        _ => (4, 1),
-    }
-}
-
-#[inline(always)]
-fn sixteen<T>(all: &[T], at: usize) -> &[T; CHUNK] {
-    let (chunks, _) = all[at..at + CHUNK].as_chunks();
-    &chunks[0]
-}
-
 impl Default for Activations {
     fn default() -> Activations {
         Activations::new()
@@ -176,22 +53,12 @@ impl Default for Activations {
 impl Activations {
     /// None yet.
     pub const fn new() -> Activations {
-        const fn none<Q, N: Copy + Default>() -> Blocks<Q, N> {
-            Blocks {
-                count: 0,
-                quants: Vec::new(),
-                quants_len: 0,
-                plain: Aligned::new(),
-                scales: Aligned::new(),
-                sums: Aligned::new(),
-                negative: Aligned::new(),
-            }
-        }
         Activations {
             len: 0,
             columns: 0,
-            blocks_32: none(),
-            blocks_256: [none(), none(), none(), none()],
+            single: Single::new(),
+            records_32: Vec::new(),
+            records_256: Vec::new(),
         }
     }
 
@@ -212,71 +79,122 @@ impl Activations {
 
     /// Bytes of memory that it keeps.
     pub fn memory_bytes(&self) -> u64 {
-        let bytes = self.blocks_32.memory_bytes()
-            + self
-                .blocks_256
-                .iter()
-                .map(Blocks::memory_bytes)
-                .sum::<usize>();
-        bytes as u64
+        let records = self.records_32.capacity() * size_of::<Record32>()
+            + self.records_256.capacity() * size_of::<Record256>();
+        (self.single.memory_bytes() + records) as u64
     }
 
-    /// A column for formats of 32 elements.
-    pub(super) fn column_32(&self, column: usize) -> Column32<'_> {
-        let blocks = &self.blocks_32;
-        let round = column * blocks.stride()..(column + 1) * blocks.stride();
-        Column32 {
-            quants: &blocks.quants[column * blocks.quants_len..][..blocks.quants_len],
-            plain: &blocks.plain[32 * round.start..32 * round.end],
-            apart: phases(blocks.count).1.trailing_zeros(),
-            groups: blocks.groups(),
-            scales: &blocks.scales[round.clone()],
-            sums: &blocks.sums[round.clone()],
-            negative: &blocks.negative[round],
+    /// Makes room for columns of some length, to be quantized for formats piece by piece.
+    ///
+    /// # Errors
+    /// A length that is no whole blocks of a format.
+    pub(crate) fn begin(
+        &mut self,
+        columns: usize,
+        len: usize,
+        formats: &[RowFormat],
+    ) -> Result<(), ShapeError> {
+        for format in formats {
+            let whole = len.next_multiple_of(format.block_elements());
+            check("quantize", "a column of whole blocks", len, whole)?;
         }
+        (self.len, self.columns) = (len, columns);
+        self.single.clear();
+        let (mut of_32, mut of_256) = (0, 0);
+        if columns > 1 {
+            for order in formats.iter().filter_map(|&format| order(format).ok()) {
+                match order {
+                    None => of_32 = columns * (len / 32),
+                    Some(_) => of_256 = columns * (len / 256),
+                }
+            }
+        }
+        self.records_32.resize(of_32, Record32::default());
+        self.records_256.resize(of_256, Record256::default());
+        Ok(())
     }
 
-    /// A column for formats of 256 elements.
-    pub(super) fn column_256(&self, order: Order, column: usize) -> Column256<'_> {
-        let blocks = &self.blocks_256[order as usize];
-        let round = column * blocks.stride()..(column + 1) * blocks.stride();
-        Column256 {
-            quants: &blocks.quants[round.clone()],
-            scales: &blocks.scales[round.clone()],
-            negative: &blocks.negative[round],
+    /// So many columns each; the last piece has what is left.
+    pub(crate) fn pieces(&mut self, columns: usize) -> Pieces<'_> {
+        Pieces {
+            len: self.len,
+            left: self.columns,
+            each: columns.max(1),
+            single: (self.columns == 1).then_some(&mut self.single),
+            records_32: &mut self.records_32,
+            records_256: &mut self.records_256,
         }
     }
 
     /// Blocks of a column for a format; 0 where it was not quantized for it.
     pub(super) fn blocks(&self, order: Option<Order>) -> usize {
-        match order {
-            None => self.blocks_32.count,
-            Some(order) => self.blocks_256[order as usize].count,
+        match (order, self.columns) {
+            (_, 0) => 0,
+            (None, 1) => self.single.blocks_32.count,
+            (Some(order), 1) => self.single.blocks_256[order as usize].count,
+            (None, columns) => self.records_32.len() / columns,
+            (Some(_), columns) => self.records_256.len() / columns,
         }
     }
 }
 
-impl<Q, N: Copy + Default> Blocks<Q, N> {
-    /// Blocks of a column, those included that come round: each column begins where a cache line does.
-    #[inline(always)]
-    pub(super) fn stride(&self) -> usize {
-        (self.count + CHUNK - 1).next_multiple_of(CHUNK)
+/// Columns that are yet to be quantized. [`crate::kernels::Kernels::quantize_piece`] does it.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    pub(super) len: usize,
+    pub(super) columns: usize,
+    /// Of one column by itself.
+    pub(super) single: Option<&'a mut Single>,
+    pub(super) records_32: &'a mut [Record32],
+    pub(super) records_256: &'a mut [Record256],
+}
+
+/// See [`Activations::pieces`].
+#[derive(Debug)]
+pub(crate) struct Pieces<'a> {
+    len: usize,
+    /// Columns.
+    left: usize,
+    each: usize,
+    single: Option<&'a mut Single>,
+    records_32: &'a mut [Record32],
+    records_256: &'a mut [Record256],
+}
+
+/// The share of `columns` of those that are left.
+fn take<'a, T>(all: &mut &'a mut [T], columns: usize, left: usize) -> &'a mut [T] {
+    let count = all.len() / left * columns;
+    let (first, rest) = std::mem::take(all).split_at_mut(count);
+    *all = rest;
+    first
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        let columns = self.each.min(self.left);
+        let piece = Piece {
+            len: self.len,
+            columns,
+            single: self.single.take(),
+            records_32: take(&mut self.records_32, columns, self.left),
+            records_256: take(&mut self.records_256, columns, self.left),
+        };
+        self.left -= columns;
+        Some(piece)
     }
 
-    /// Groups of a phase.
-    #[inline(always)]
-    pub(super) fn groups(&self) -> usize {
-        (self.count - 1) / 4 + 4
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.quants.capacity() * size_of::<Q>()
-            + self.plain.memory_bytes()
-            + self.scales.memory_bytes()
-            + self.sums.memory_bytes()
-            + self.negative.memory_bytes()
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.left.div_ceil(self.each);
+        (count, Some(count))
     }
 }
+
+impl ExactSizeIterator for Pieces<'_> {}
 
 /// The order of a format's blocks of 256 elements, `None` for a format of 32; `Err` for one that is not quantized.
 pub(super) fn order(format: RowFormat) -> Result<Option<Order>, ()> {

@@ -15,12 +15,17 @@ pub(in crate::kernels) trait Integers: Copy {
 
     fn load(self, from: &[u8; 64]) -> Self::Q;
     fn load_signed(self, from: &[i8; 64]) -> Self::Q;
+    fn store(self, x: Self::Q, to: &mut [u8; 64]);
+    /// The same four bytes in every lane, the first the lowest.
+    fn fours(self, bytes: i32) -> Self::Q;
     /// Sixteen bytes at `at` of each block.
-    fn quarters<const B: usize>(self, blocks: &[[u8; B]; 4], at: usize) -> Self::Q;
+    fn quarters<const B: usize>(self, blocks: [&[u8; B]; 4], at: usize) -> Self::Q;
     fn halves_of(self, from: [&[u8; 32]; 2]) -> Self::Q;
     /// The same bytes in both halves.
     fn twice(self, from: &[u8; 32]) -> Self::Q;
     fn splat(self, x: u8) -> Self::Q;
+    /// In quarter `k` of number `j`: lane `j` of quarter `k` of each.
+    fn transpose(self, x: [Self::Q; 4]) -> [Self::Q; 4];
     fn and(self, a: Self::Q, b: Self::Q) -> Self::Q;
     fn or(self, a: Self::Q, b: Self::Q) -> Self::Q;
     /// The low nibbles, and the high ones.
@@ -62,6 +67,14 @@ pub(in crate::kernels) trait Integers: Copy {
     /// In lane `4 * g + k` lane `k` of all quarters of `parts[g]`.
     fn sum_quarters(self, parts: [IntegersOf<Self>; 4]) -> IntegersOf<Self>;
     fn zero(self) -> IntegersOf<Self>;
+    /// `to + a * b`; no result is beyond 32 bits.
+    fn multiply_add(
+        self,
+        to: IntegersOf<Self>,
+        a: IntegersOf<Self>,
+        b: IntegersOf<Self>,
+    ) -> IntegersOf<Self>;
+    fn store_bytes(self, x: BytesOf<Self>, to: &mut [i8; 16]);
     fn load_integers(self, from: &[i32; 16]) -> IntegersOf<Self>;
     fn to_floats(self, x: IntegersOf<Self>) -> FloatsOf<Self>;
 

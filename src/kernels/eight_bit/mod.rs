@@ -5,9 +5,13 @@ mod activations;
 mod aligned;
 mod formats;
 mod integers;
+mod matmul;
 mod matvec;
+mod products;
 mod quantize;
+mod records;
+mod single;
+mod slots;
 
 pub use activations::Activations;
 pub(super) use integers::{IntegerAlgorithm, Integers};
-pub(crate) use matvec::COLUMNS;

@@ -1,7 +1,9 @@
 //! From 32-bit floats to eight bits, rounded as ggml rounds them.
 
-use super::activations::{Activations, Block, Blocks, Group, Order, Sums, order, phases};
+use super::activations::{Activations, Order, Piece, order};
 use super::integers::{IntegerAlgorithm, Integers};
+use super::records::{Record32, Record256};
+use super::single::{Block, Blocks, Group, Single, Sums, phases};
 use crate::kernels::isa::Kernels;
 use crate::kernels::row_format::RowFormat;
 use crate::kernels::shape::{ShapeError, check};
@@ -22,36 +24,69 @@ impl Kernels {
         formats: &[RowFormat],
         to: &mut Activations,
     ) -> Result<(), ShapeError> {
-        const KERNEL: &str = "quantize";
         let len = x.len().checked_div(columns).unwrap_or(0);
-        check(KERNEL, "x", x.len(), len * columns)?;
-        for format in formats {
-            let whole = len.next_multiple_of(format.block_elements());
-            check(KERNEL, "a column of whole blocks", len, whole)?;
-        }
-        let orders = || formats.iter().filter_map(|&format| order(format).ok());
-        to.len = len;
-        to.columns = columns;
-        to.blocks_32.count = 0;
-        if orders().any(|order| order.is_none()) {
-            self.run_integers(Quantize32 {
-                x,
-                len,
-                to: &mut to.blocks_32,
-            });
-        }
-        for (order, blocks) in Order::ALL.into_iter().zip(&mut to.blocks_256) {
-            blocks.count = 0;
-            if orders().any(|other| other == Some(order)) {
-                self.run_integers(Quantize256 {
-                    x,
-                    len,
-                    order,
-                    to: blocks,
-                });
-            }
+        check("quantize", "x", x.len(), len * columns)?;
+        to.begin(columns, len, formats)?;
+        for piece in to.pieces(columns) {
+            self.quantize_piece(x, formats, piece)?;
         }
         Ok(())
+    }
+
+    /// Quantizes the columns of a piece, for the formats that [`Activations::begin`] was given.
+    ///
+    /// # Errors
+    /// Another length than the piece's.
+    pub(crate) fn quantize_piece(
+        self,
+        x: &[f32],
+        formats: &[RowFormat],
+        piece: Piece<'_>,
+    ) -> Result<(), ShapeError> {
+        check("quantize", "x", x.len(), piece.columns * piece.len)?;
+        self.run_integers(Quantize { x, formats, piece });
+        Ok(())
+    }
+}
+
+struct Quantize<'s> {
+    x: &'s [f32],
+    formats: &'s [RowFormat],
+    piece: Piece<'s>,
+}
+
+impl IntegerAlgorithm for Quantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<N: Integers>(self, n: N) {
+        let (simd, x) = (n.floats(), self.x);
+        let Piece {
+            single,
+            records_32,
+            records_256,
+            ..
+        } = self.piece;
+        for (x, record) in x.as_chunks().0.iter().zip(records_32) {
+            *record = record_32(simd, x);
+        }
+        for (x, record) in x.as_chunks().0.iter().zip(records_256) {
+            *record = record_256(simd, x);
+        }
+        let Some(single) = single else { return };
+        let Single {
+            blocks_32,
+            blocks_256,
+        } = single;
+        let needs = |wanted| self.formats.iter().any(|&f| order(f) == Ok(wanted));
+        if needs(None) {
+            single_32(simd, x, blocks_32);
+        }
+        for (order, blocks) in Order::ALL.into_iter().zip(blocks_256) {
+            if needs(Some(order)) {
+                single_256(simd, x, order, blocks);
+            }
+        }
     }
 }
 
@@ -71,30 +106,26 @@ fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
         most = simd.max(most, simd.of_bits(simd.and_int(simd.bits(x), magnitude)));
         finite = simd.mul_add(x, simd.splat(0.0), finite);
     }
-    let mut lanes = [0.0; 16];
-    simd.store(most, &mut lanes);
-    let mut most = 0.0;
-    for lane in lanes {
-        if lane > most {
-            most = lane;
-        }
-    }
-    most + simd.sum(finite)
+    simd.greatest(most) + simd.sum(finite)
 }
 
-/// `round(x * scale)`, half to even, as bytes.
+/// `round(x * scale)`, half to even, as bytes. Returns their sums, vector by vector.
 #[inline(always)]
-fn round<S: Simd>(simd: S, x: &[f32], scale: f32, to: &mut [i8]) {
+fn round<S: Simd>(simd: S, x: &[f32], scale: f32, to: &mut [i8]) -> S::F {
     let (vectors, _) = x.as_chunks::<16>();
     let (bytes, _) = to.as_chunks_mut::<16>();
+    let mut sum = simd.splat(0.0);
     for (x, bytes) in vectors.iter().zip(bytes) {
         let x = simd.mul(simd.load(x), simd.splat(scale));
+        let x = simd.add(x, simd.splat(ROUND));
+        sum = simd.add(sum, simd.sub(x, simd.splat(ROUND)));
         let mut lanes = [0.0f32; 16];
-        simd.store(simd.add(x, simd.splat(ROUND)), &mut lanes);
+        simd.store(x, &mut lanes);
         for (byte, lane) in bytes.iter_mut().zip(lanes) {
             *byte = lane.to_bits() as i8;
         }
     }
+    sum
 }
 
 /// The nearest half-precision number (binary16), half to even.
@@ -113,143 +144,182 @@ fn to_half(x: f32) -> f32 {
     (x + beside) - beside
 }
 
-struct Quantize32<'s> {
-    x: &'s [f32],
-    len: usize,
-    to: &'s mut Blocks<Group, i32>,
+/// 32 elements, quantized.
+struct Quants32 {
+    quants: [i8; 32],
+    sum: i32,
+    scale: f32,
+    /// The scale before it was rounded, times the sum.
+    scaled_sum: f32,
 }
 
-impl IntegerAlgorithm for Quantize32<'_> {
-    type Output = ();
-
-    /// `quantize_row_q8_0` and `quantize_row_q8_1` of ggml: `d = max / 127`, quants `x * (127 / max)`.
-    #[inline(always)]
-    fn run<N: Integers>(self, n: N) {
-        let simd = n.floats();
-        let Quantize32 { x, len, to } = self;
-        to.count = len / 32;
-        let (stride, columns) = (to.stride(), x.len().checked_div(len).unwrap_or(0));
-        to.plain.begin(32 * columns * stride);
-        to.scales.begin(columns * stride);
-        to.sums.begin(columns * stride);
-        to.negative.begin(columns * stride);
-        if len == 0 {
-            return;
-        }
-        let (phases, apart) = phases(to.count);
-        let groups = to.groups();
-        to.quants_len = phases * groups;
-        to.quants
-            .resize(columns * to.quants_len, Group([[0; 64]; 2]));
-        for (column, x) in x.chunks_exact(len).enumerate() {
-            let first = to.scales.len();
-            let quants = &mut to.quants[column * to.quants_len..][..to.quants_len];
-            let (blocks, _) = x.as_chunks::<32>();
-            for (number, block) in blocks.iter().enumerate() {
-                let most = largest(simd, block);
-                let scale = most / 127.0;
-                let inverse = if most == 0.0 { 0.0 } else { 127.0 / most };
-                let mut bytes = [0i8; 32];
-                round(simd, block, inverse, &mut bytes);
-                let mut sum = 0;
-                for byte in bytes {
-                    sum += i32::from(byte);
-                }
-                to.scales.push(to_half(scale));
-                to.sums.push(to_half(scale * sum as f32));
-                to.negative.push(-sum);
-                to.plain.extend(&bytes);
-                let (halves, _) = bytes.as_chunks::<16>();
-                for phase in 0..phases {
-                    // Wherever it comes round.
-                    let mut at = number;
-                    while at < phase * apart {
-                        at += to.count;
-                    }
-                    at -= phase * apart;
-                    while at < 4 * groups {
-                        let Group(group) = &mut quants[phase * groups + at / 4];
-                        for (group, half) in group.iter_mut().zip(halves) {
-                            group[16 * (at % 4)..][..16].copy_from_slice(half);
-                        }
-                        at += to.count;
-                    }
-                }
-            }
-            for again in first..first + stride - to.count {
-                to.scales.push(to.scales[again]);
-                to.sums.push(to.sums[again]);
-                to.plain.repeat(32 * again, 32);
-                to.negative.push(to.negative[again]);
-            }
-        }
+/// `quantize_row_q8_0` and `quantize_row_q8_1` of ggml: `d = max / 127`, quants `x * (127 / max)`.
+#[inline(always)]
+fn quants_32<S: Simd>(simd: S, x: &[f32; 32]) -> Quants32 {
+    let most = largest(simd, x);
+    let scale = most / 127.0;
+    let inverse = if most == 0.0 { 0.0 } else { 127.0 / most };
+    let mut quants = [0; 32];
+    // Small integers, whose sum is exact.
+    let sum = simd.sum(round(simd, x, inverse, &mut quants)) as i32;
+    Quants32 {
+        quants,
+        sum,
+        scale: to_half(scale),
+        scaled_sum: to_half(scale * sum as f32),
     }
 }
 
-struct Quantize256<'s> {
-    x: &'s [f32],
-    len: usize,
-    order: Order,
-    to: &'s mut Blocks<Block, Sums>,
+/// 256 elements, quantized.
+struct Quants256 {
+    quants: [i8; 256],
+    /// Minus the sums of the sixteens.
+    negative: [i16; 16],
+    scale: f32,
 }
 
-impl IntegerAlgorithm for Quantize256<'_> {
-    type Output = ();
+/// `quantize_row_q8_K` of ggml: the quant of the element that is largest without its sign is -127 or, by rounding, 127.
+#[inline(always)]
+fn quants_256<S: Simd>(simd: S, x: &[f32; 256]) -> Quants256 {
+    let most = largest(simd, x);
+    let mut signed = most;
+    for &x in x {
+        if x.abs() == most {
+            signed = x;
+            break;
+        }
+    }
+    let inverse = if most == 0.0 { 0.0 } else { -127.0 / signed };
+    let scale = if most == 0.0 { 0.0 } else { 1.0 / inverse };
+    let mut quants = [0; 256];
+    round(simd, x, inverse, &mut quants);
+    let (parts, _) = quants.as_chunks::<16>();
+    let mut negative = [0; 16];
+    for (negative, part) in negative.iter_mut().zip(parts) {
+        let mut sum = 0;
+        for &quant in part {
+            sum += i16::from(quant);
+        }
+        *negative = -sum;
+    }
+    Quants256 {
+        quants,
+        negative,
+        scale,
+    }
+}
 
-    /// `quantize_row_q8_K` of ggml: the quant of the element that is largest without its sign is -127 or, by rounding, 127.
-    #[inline(always)]
-    fn run<N: Integers>(self, n: N) {
-        let simd = n.floats();
-        let Quantize256 { x, len, order, to } = self;
-        to.count = len / 256;
-        let (stride, columns) = (to.stride(), x.len().checked_div(len).unwrap_or(0));
-        to.quants.clear();
-        to.scales.begin(columns * stride);
-        to.negative.begin(columns * stride);
-        if len == 0 {
-            return;
-        }
-        let sixteens = order.sixteens();
-        for x in x.chunks_exact(len) {
-            let first = to.scales.len();
-            let (blocks, _) = x.as_chunks::<256>();
-            for block in blocks {
-                let most = largest(simd, block);
-                let mut signed = most;
-                for &x in block {
-                    if x.abs() == most {
-                        signed = x;
-                        break;
-                    }
-                }
-                let inverse = if most == 0.0 { 0.0 } else { -127.0 / signed };
-                let scale = if most == 0.0 { 0.0 } else { 1.0 / inverse };
-                let mut bytes = [0i8; 256];
-                round(simd, block, inverse, &mut bytes);
-                let (parts, _) = bytes.as_chunks::<16>();
-                let mut negative = [0; 16];
-                for (negative, part) in negative.iter_mut().zip(parts) {
-                    let mut sum = 0;
-                    for &byte in part {
-                        sum += i16::from(byte);
-                    }
-                    *negative = -sum;
-                }
-                let mut quants = Block([[0; 64]; 4]);
-                let (to_parts, _) = quants.0.as_flattened_mut().as_chunks_mut::<16>();
-                for (to, sixteen) in to_parts.iter_mut().zip(sixteens) {
-                    *to = parts[sixteen];
-                }
-                to.quants.push(quants);
-                to.scales.push(scale);
-                to.negative.push(Sums(negative));
+#[inline(always)]
+fn fours<const N: usize>(quants: &[i8]) -> [i32; N] {
+    let mut fours = [0; N];
+    for (four, &[a, b, c, d]) in fours.iter_mut().zip(quants.as_chunks().0) {
+        *four = i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
+    }
+    fours
+}
+
+#[inline(always)]
+fn record_32<S: Simd>(simd: S, x: &[f32; 32]) -> Record32 {
+    let of = quants_32(simd, x);
+    Record32 {
+        quants: fours(&of.quants),
+        negative: -of.sum,
+        scale: of.scale,
+        sum: of.scaled_sum,
+    }
+}
+
+#[inline(always)]
+fn record_256<S: Simd>(simd: S, x: &[f32; 256]) -> Record256 {
+    let of = quants_256(simd, x);
+    let mut record = Record256 {
+        quants: fours(&of.quants),
+        scale: of.scale,
+        ..Record256::default()
+    };
+    for (to, &sum) in record.negative_16.iter_mut().zip(&of.negative) {
+        *to = i32::from(sum);
+    }
+    for (to, &[a, b]) in record.negative_32.iter_mut().zip(of.negative.as_chunks().0) {
+        *to = i32::from(a) + i32::from(b);
+    }
+    record
+}
+
+#[inline(always)]
+fn single_32<S: Simd>(simd: S, x: &[f32], to: &mut Blocks<Group, i32>) {
+    let (blocks, _) = x.as_chunks::<32>();
+    to.count = blocks.len();
+    let round = to.round();
+    to.plain.begin(32 * round);
+    to.scales.begin(round);
+    to.sums.begin(round);
+    to.negative.begin(round);
+    if blocks.is_empty() {
+        return;
+    }
+    let (phases, apart) = phases(to.count);
+    let groups = to.groups();
+    to.quants.resize(phases * groups, Group([[0; 64]; 2]));
+    for (number, block) in blocks.iter().enumerate() {
+        let of = quants_32(simd, block);
+        to.scales.push(of.scale);
+        to.sums.push(of.scaled_sum);
+        to.negative.push(-of.sum);
+        to.plain.extend(&of.quants);
+        let (halves, _) = of.quants.as_chunks::<16>();
+        for phase in 0..phases {
+            // Wherever it comes round.
+            let mut at = number;
+            while at < phase * apart {
+                at += to.count;
             }
-            for again in first..first + stride - to.count {
-                to.quants.push(to.quants[again]);
-                to.scales.push(to.scales[again]);
-                to.negative.push(to.negative[again]);
+            at -= phase * apart;
+            while at < 4 * groups {
+                let Group(group) = &mut to.quants[phase * groups + at / 4];
+                for (group, half) in group.iter_mut().zip(halves) {
+                    group[16 * (at % 4)..][..16].copy_from_slice(half);
+                }
+                at += to.count;
             }
         }
+    }
+    for again in 0..round - to.count {
+        to.scales.push(to.scales[again]);
+        to.sums.push(to.sums[again]);
+        to.plain.repeat(32 * again, 32);
+        to.negative.push(to.negative[again]);
+    }
+}
+
+#[inline(always)]
+fn single_256<S: Simd>(simd: S, x: &[f32], order: Order, to: &mut Blocks<Block, Sums>) {
+    let (blocks, _) = x.as_chunks::<256>();
+    to.count = blocks.len();
+    let round = to.round();
+    to.quants.clear();
+    to.scales.begin(round);
+    to.negative.begin(round);
+    if blocks.is_empty() {
+        return;
+    }
+    let sixteens = order.sixteens();
+    for block in blocks {
+        let of = quants_256(simd, block);
+        let (parts, _) = of.quants.as_chunks::<16>();
+        let mut quants = Block([[0; 64]; 4]);
+        let (to_parts, _) = quants.0.as_flattened_mut().as_chunks_mut::<16>();
+        for (to, sixteen) in to_parts.iter_mut().zip(sixteens) {
+            *to = parts[sixteen];
+        }
+        to.quants.push(quants);
+        to.scales.push(of.scale);
+        to.negative.push(Sums(of.negative));
+    }
+    for again in 0..round - to.count {
+        to.quants.push(to.quants[again]);
+        to.scales.push(to.scales[again]);
+        to.negative.push(to.negative[again]);
     }
 }
 

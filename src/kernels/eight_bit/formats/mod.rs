@@ -2,9 +2,13 @@
 
 mod blocks_256;
 mod blocks_32;
+mod tiles_256;
+mod tiles_32;
 
 use super::activations::Activations;
 use super::integers::{FloatsOf, Integers};
+use super::single::Single;
+use crate::kernels::simd::Simd;
 
 /// A packed format.
 pub(super) trait Packed {
@@ -16,18 +20,113 @@ pub(super) trait Packed {
     /// The blocks of some bytes, and what is left of these.
     fn split(bytes: &[u8]) -> (&[Self::Block], &[u8]);
 
-    /// A column of activations, as the format needs it.
+    /// A single column of activations, as the format needs it.
     type Column<'x>: Copy;
 
-    fn column(x: &Activations, column: usize) -> Self::Column<'_>;
+    fn column(x: &Single) -> Self::Column<'_>;
 
-    /// `p` of sixteen blocks with each column, whose blocks begin with number `at`.
-    fn products<N: Integers, const C: usize>(
+    /// `p` of sixteen blocks with the column, whose blocks begin with number `at`.
+    fn products<N: Integers>(
         n: N,
         blocks: &[Self::Block; 16],
-        columns: &[Self::Column<'_>; C],
+        column: &Self::Column<'_>,
         at: usize,
-    ) -> [FloatsOf<N>; C];
+    ) -> FloatsOf<N>;
+
+    /// A block of one of several columns.
+    type Record: Copy;
+
+    fn records(x: &Activations) -> &[Self::Record];
+
+    /// Blocks of sixteen rows, taken apart.
+    type Tile;
+    /// How many there is room for, of each row.
+    const TILE_BLOCKS: usize;
+
+    fn tile() -> Self::Tile;
+
+    /// Takes a block of each row apart, into number `at` of the tile.
+    fn fill<N: Integers>(n: N, blocks: [&Self::Block; 16], tile: &mut Self::Tile, at: usize);
+
+    /// `p` of number `at` of each tile with some columns: of each row in its lane.
+    fn tile_products<N: Integers, const R: usize, const C: usize>(
+        n: N,
+        tiles: &[Self::Tile; R],
+        at: usize,
+        x: [&Self::Record; C],
+    ) -> [[FloatsOf<N>; C]; R];
+}
+
+/// Makes a format [`Packed`], with the functions `products`, `fill` and `tile_products` of its file.
+macro_rules! packed {
+    ($name:ident, $bytes:literal bytes, $Column:ident, |$x:ident| $column:expr, $Record:ident, $records:ident, $Tile:ident) => {
+        impl Packed for $name {
+            type Block = [u8; $bytes];
+            const NOTHING: [u8; $bytes] = [0; $bytes];
+
+            #[inline(always)]
+            fn split(bytes: &[u8]) -> (&[[u8; $bytes]], &[u8]) {
+                bytes.as_chunks()
+            }
+
+            type Column<'x> = $Column<'x>;
+
+            fn column($x: &Single) -> $Column<'_> {
+                $column
+            }
+
+            #[inline(always)]
+            fn products<N: Integers>(
+                n: N,
+                blocks: &[[u8; $bytes]; 16],
+                column: &$Column<'_>,
+                at: usize,
+            ) -> FloatsOf<N> {
+                products::<N, $name, $bytes>(n, blocks, column, at)
+            }
+
+            type Record = $Record;
+
+            fn records(x: &Activations) -> &[$Record] {
+                &x.$records
+            }
+
+            type Tile = $Tile;
+            const TILE_BLOCKS: usize = TILE;
+
+            #[inline(always)]
+            fn tile() -> $Tile {
+                $Tile::new()
+            }
+
+            #[inline(always)]
+            fn fill<N: Integers>(n: N, blocks: [&[u8; $bytes]; 16], tile: &mut $Tile, at: usize) {
+                fill::<N, $name, $bytes>(n, blocks, tile, at);
+            }
+
+            #[inline(always)]
+            fn tile_products<N: Integers, const R: usize, const C: usize>(
+                n: N,
+                tiles: &[$Tile; R],
+                at: usize,
+                x: [&$Record; C],
+            ) -> [[FloatsOf<N>; C]; R] {
+                tile_products::<N, $name, $bytes, R, C>(n, tiles, at, x)
+            }
+        }
+    };
+}
+use packed;
+
+/// The half-precision numbers at `at` of blocks.
+#[inline(always)]
+fn halves_of<N: Integers, const B: usize>(n: N, blocks: [&[u8; B]; 16], at: usize) -> FloatsOf<N> {
+    let mut halves = [0; 32];
+    let (to, _) = halves.as_chunks_mut::<2>();
+    for (to, block) in to.iter_mut().zip(blocks) {
+        *to = [block[at], block[at + 1]];
+    }
+    n.floats().load_f16(&halves)
 }
 
 /// Runs an expression with `$T` as the type of a packed format; nothing for a format of floats.
