@@ -119,11 +119,6 @@ impl<D: Dots> Integers for D {
     }
 
     #[inline(always)]
-    fn halves_of(self, from: [&[u8; 32]; 2]) -> [__m256i; 2] {
-        arrays!(each_register!(2; from; _mm256_loadu_si256(from.as_ptr().cast())))
-    }
-
-    #[inline(always)]
     fn twice(self, from: &[u8; 32]) -> [__m256i; 2] {
         [arrays!(_mm256_loadu_si256(from.as_ptr().cast())); 2]
     }

@@ -4,7 +4,8 @@ use super::avx512::Avx512;
 use super::proof::proof;
 use super::registers::{arrays, registers};
 use super::x86_bytes::prefetch;
-use crate::kernels::eight_bit::{IntegerAlgorithm, Integers};
+use crate::kernels::eight_bit::{IntegerAlgorithm, Integers, Pairs};
+use crate::kernels::formats::field;
 use std::arch::x86_64::*;
 
 proof! {
@@ -32,6 +33,17 @@ const fn per_load(stride: usize) -> usize {
         1 | 2 => 2,
         _ => 4,
     }
+}
+
+/// The first words of lanes 0, 4, 8, 12, 1 and so on.
+const fn words_of_transposed() -> [u16; 32] {
+    let mut words = [0; 32];
+    let mut lane = 0;
+    while lane < 16 {
+        words[lane] = (2 * (lane % 4 * 4 + lane / 4)) as u16;
+        lane += 1;
+    }
+    words
 }
 
 impl Integers for Avx512Vnni {
@@ -76,14 +88,6 @@ impl Integers for Avx512Vnni {
             let x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(second[0].as_ptr().cast()));
             let x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(third[0].as_ptr().cast()));
             _mm512_inserti32x4::<3>(x, _mm_loadu_si128(fourth[0].as_ptr().cast()))
-        })
-    }
-
-    #[inline(always)]
-    fn halves_of(self, from: [&[u8; 32]; 2]) -> __m512i {
-        arrays!({
-            let x = _mm512_castsi256_si512(_mm256_loadu_si256(from[0].as_ptr().cast()));
-            _mm512_inserti64x4::<1>(x, _mm256_loadu_si256(from[1].as_ptr().cast()))
         })
     }
 
@@ -305,6 +309,63 @@ impl Integers for Avx512Vnni {
     #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
         prefetch(bytes, at);
+    }
+
+    #[inline(always)]
+    fn halves_of_heads<const B: usize>(
+        self,
+        _blocks: &[[u8; B]; 16],
+        at: usize,
+        heads: [__m512i; 4],
+    ) -> __m512 {
+        // Lane `4 * k + g` of the transposed has the first bytes of quarter `k` of number `g`, or those behind them.
+        let first = const { &words_of_transposed() };
+        let first = arrays!(_mm512_loadu_si512(first.as_ptr().cast()));
+        registers!({
+            let [a, b, c, d] = heads;
+            let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+            let four = if at < 4 {
+                _mm512_unpacklo_epi64(ab, cd)
+            } else {
+                _mm512_unpackhi_epi64(ab, cd)
+            };
+            let index = _mm512_add_epi16(first, _mm512_set1_epi16((at % 4 / 2) as i16));
+            let words = _mm512_permutexvar_epi16(index, four);
+            _mm512_cvtph_ps(_mm512_castsi512_si256(words))
+        })
+    }
+
+    #[inline(always)]
+    fn pairs(self, blocks: &[[u8; 34]; 16]) -> Pairs<Avx512Vnni> {
+        let (pairs, _) = blocks.as_flattened().as_chunks::<68>();
+        let mut quants = [self.splat(0); 8];
+        let mut first = [0; 8];
+        for ((pair, quants), first) in pairs.iter().zip(&mut quants).zip(&mut first) {
+            *quants = self.load(field(pair, 4));
+            *first = i32::from_le_bytes(*field(pair, 0));
+        }
+        registers!({
+            let [a, b, c, d, e, f, g, h] = first;
+            let edges = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
+            // The second block's scale is the upper word of lane 7, and the first one's the lower word of the edge.
+            let [a, b, c, d, e, f, g, h] = quants;
+            let [a, b] = [_mm512_castsi512_si256(a), _mm512_castsi512_si256(b)];
+            let [c, d] = [_mm512_castsi512_si256(c), _mm512_castsi512_si256(d)];
+            let [e, f] = [_mm512_castsi512_si256(e), _mm512_castsi512_si256(f)];
+            let [g, h] = [_mm512_castsi512_si256(g), _mm512_castsi512_si256(h)];
+            let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            let (ef, gh) = (_mm256_unpackhi_epi32(e, f), _mm256_unpackhi_epi32(g, h));
+            let sevenths = _mm256_permute2x128_si256::<0x31>(
+                _mm256_unpackhi_epi64(ab, cd),
+                _mm256_unpackhi_epi64(ef, gh),
+            );
+            let scales = _mm256_blend_epi16::<0b1010_1010>(edges, sevenths);
+            Pairs {
+                quants,
+                edges: _mm512_cvtepu32_epi64(edges),
+                scales: _mm512_cvtph_ps(scales),
+            }
+        })
     }
 
     #[inline(always)]

@@ -97,7 +97,6 @@ impl IntegerAlgorithm for Operations {
             notes.bytes(n, "transpose", quants);
         }
         let (halves, _) = all.as_chunks::<32>();
-        notes.bytes(n, "halves_of", n.halves_of([&halves[3], &halves[1]]));
         notes.bytes(n, "twice", n.twice(&halves[2]));
         notes.bytes(n, "splat", n.splat(200));
         notes.bytes(n, "and", n.and(a, b));
@@ -157,13 +156,28 @@ impl IntegerAlgorithm for Operations {
         notes.integers(n, "sum_halves", n.sum_halves([to, second]));
         notes.integers(n, "sum_quarters", n.sum_quarters(four));
 
+        let bytes = [self.memory; 18];
+        let bytes = bytes.as_flattened().as_flattened();
+        let pairs = n.pairs(&bytes.as_chunks::<34>().0.as_chunks().0[0]);
+        for quants in pairs.quants {
+            notes.bytes(n, "pairs", quants);
+        }
+        notes.bytes(n, "pairs' edges", pairs.edges);
+
         let mut halves = |x| {
             let mut lanes = [0.0; 16];
             n.floats().store(x, &mut lanes);
             notes.0.push(("halves", lanes));
         };
-        let bytes = [self.memory; 18];
-        let bytes = bytes.as_flattened().as_flattened();
+        halves(pairs.scales);
+        let sixteen = &bytes.as_chunks::<24>().0.as_chunks::<16>().0[0];
+        let mut heads = [n.splat(0); 4];
+        for (head, [a, b, c, d]) in heads.iter_mut().zip(sixteen.as_chunks::<4>().0) {
+            *head = n.quarters([a, b, c, d], 0);
+        }
+        for at in [0, 2, 4, 6] {
+            halves(n.halves_of_heads(sixteen, at, heads));
+        }
         halves(n.halves(&bytes.as_chunks::<144>().0.as_chunks().0[0], 2));
         halves(n.halves(&bytes.as_chunks::<34>().0.as_chunks().0[0], 0));
         halves(n.halves(&bytes.as_chunks::<24>().0.as_chunks().0[0], 2));

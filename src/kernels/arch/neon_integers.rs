@@ -116,16 +116,10 @@ impl<D: Dots> Integers for D {
     }
 
     #[inline(always)]
-    fn halves_of(self, from: [&[u8; 32]; 2]) -> [int8x16_t; 4] {
-        let [a, b] = parts!(2 of 16, from[0]);
-        let [c, d] = parts!(2 of 16, from[1]);
-        let from = [a, b, c, d];
-        arrays!(each_register!(4; from; vld1q_s8(from.as_ptr().cast())))
-    }
-
-    #[inline(always)]
     fn twice(self, from: &[u8; 32]) -> [int8x16_t; 4] {
-        self.halves_of([from, from])
+        let [a, b] = parts!(2 of 16, from);
+        let from = [a, b, a, b];
+        arrays!(each_register!(4; from; vld1q_s8(from.as_ptr().cast())))
     }
 
     #[inline(always)]

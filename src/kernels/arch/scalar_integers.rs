@@ -63,11 +63,6 @@ impl Integers for Scalar {
     }
 
     #[inline(always)]
-    fn halves_of(self, from: [&[u8; 32]; 2]) -> Bytes {
-        from_fn(|l| from[l / 32][l % 32])
-    }
-
-    #[inline(always)]
     fn twice(self, from: &[u8; 32]) -> Bytes {
         from_fn(|l| from[l % 32])
     }

@@ -1,7 +1,7 @@
 //! Activations of eight bits, laid out as the formats need them.
 
 use super::records::{Record32, Record256};
-use super::single::Single;
+use super::single::{Halves, Single};
 use crate::kernels::row_format::RowFormat;
 use crate::kernels::shape::{ShapeError, check};
 
@@ -12,8 +12,9 @@ pub struct Activations {
     columns: usize,
     /// Where there is one column.
     pub(super) single: Single,
-    /// Where there are several: one column after the other. None where no format needs them.
+    /// One column after the other. None where no format needs them.
     pub(super) records_32: Vec<Record32>,
+    /// Where there are several columns, as above.
     pub(super) records_256: Vec<Record256>,
 }
 
@@ -101,12 +102,12 @@ impl Activations {
         (self.len, self.columns) = (len, columns);
         self.single.clear();
         let (mut of_32, mut of_256) = (0, 0);
-        if columns > 1 {
-            for order in formats.iter().filter_map(|&format| order(format).ok()) {
-                match order {
-                    None => of_32 = columns * (len / 32),
-                    Some(_) => of_256 = columns * (len / 256),
-                }
+        for &format in formats {
+            match layout(format) {
+                None => {}
+                Some(Layout::Of32(_)) => of_32 = columns * (len / 32),
+                Some(Layout::Of256(_)) if columns == 1 => {}
+                Some(Layout::Of256(_)) => of_256 = columns * (len / 256),
             }
         }
         self.records_32.resize(of_32, Record32::default());
@@ -126,14 +127,14 @@ impl Activations {
         }
     }
 
-    /// Blocks of a column for a format; 0 where it was not quantized for it.
-    pub(super) fn blocks(&self, order: Option<Order>) -> usize {
-        match (order, self.columns) {
+    /// Blocks of a column for formats of a layout; 0 where it was not quantized for them.
+    pub(super) fn blocks(&self, layout: Layout) -> usize {
+        match (layout, self.columns) {
             (_, 0) => 0,
-            (None, 1) => self.single.blocks_32.count,
-            (Some(order), 1) => self.single.blocks_256[order as usize].count,
-            (None, columns) => self.records_32.len() / columns,
-            (Some(_), columns) => self.records_256.len() / columns,
+            (Layout::Of32(halves), 1) => self.single.chunks_32[halves as usize].count,
+            (Layout::Of256(order), 1) => self.single.blocks_256[order as usize].count,
+            (Layout::Of32(_), columns) => self.records_32.len() / columns,
+            (Layout::Of256(_), columns) => self.records_256.len() / columns,
         }
     }
 }
@@ -196,14 +197,22 @@ impl<'a> Iterator for Pieces<'a> {
 
 impl ExactSizeIterator for Pieces<'_> {}
 
-/// The order of a format's blocks of 256 elements, `None` for a format of 32; `Err` for one that is not quantized.
-pub(super) fn order(format: RowFormat) -> Result<Option<Order>, ()> {
+/// How a format needs a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    Of32(Halves),
+    Of256(Order),
+}
+
+/// `None` for a format of floats.
+pub(super) fn layout(format: RowFormat) -> Option<Layout> {
     match format {
-        RowFormat::F32 | RowFormat::F16 | RowFormat::Bf16 => Err(()),
-        RowFormat::Q2_K | RowFormat::Q3_K => Ok(Some(Order::Bits)),
-        RowFormat::Q4_K | RowFormat::Q5_K => Ok(Some(Order::Nibbles)),
-        RowFormat::Q6_K => Ok(Some(Order::Plain)),
-        RowFormat::IQ4_XS => Ok(Some(Order::Blocks)),
-        _ => Ok(None),
+        RowFormat::F32 | RowFormat::F16 | RowFormat::Bf16 => None,
+        RowFormat::Q2_K | RowFormat::Q3_K => Some(Layout::Of256(Order::Bits)),
+        RowFormat::Q4_K | RowFormat::Q5_K => Some(Layout::Of256(Order::Nibbles)),
+        RowFormat::Q6_K => Some(Layout::Of256(Order::Plain)),
+        RowFormat::IQ4_XS => Some(Layout::Of256(Order::Blocks)),
+        RowFormat::Q8_0 => Some(Layout::Of32(Halves::Beside)),
+        _ => Some(Layout::Of32(Halves::Apart)),
     }
 }

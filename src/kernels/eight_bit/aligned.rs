@@ -33,16 +33,6 @@ impl<T: Copy + Default> Aligned<T> {
         self.all.push(x);
     }
 
-    pub(super) fn extend(&mut self, x: &[T]) {
-        self.all.extend_from_slice(x);
-    }
-
-    /// Goes on with numbers that are there.
-    pub(super) fn repeat(&mut self, from: usize, len: usize) {
-        let from = self.start + from;
-        self.all.extend_from_within(from..from + len);
-    }
-
     pub(super) fn memory_bytes(&self) -> usize {
         self.all.capacity() * size_of::<T>()
     }

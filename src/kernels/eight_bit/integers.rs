@@ -1,5 +1,6 @@
 //! What an instruction set must be able to do with integers. As [`Simd`], and every rule of it holds here too.
 
+use crate::kernels::formats::field;
 use crate::kernels::simd::Simd;
 
 /// Vectors of 64 bytes, beside the floats of a [`Simd`].
@@ -20,7 +21,6 @@ pub(in crate::kernels) trait Integers: Copy {
     fn fours(self, bytes: i32) -> Self::Q;
     /// Sixteen bytes at `at` of each block.
     fn quarters<const B: usize>(self, blocks: [&[u8; B]; 4], at: usize) -> Self::Q;
-    fn halves_of(self, from: [&[u8; 32]; 2]) -> Self::Q;
     /// The same bytes in both halves.
     fn twice(self, from: &[u8; 32]) -> Self::Q;
     fn splat(self, x: u8) -> Self::Q;
@@ -78,6 +78,37 @@ pub(in crate::kernels) trait Integers: Copy {
     fn load_integers(self, from: &[i32; 16]) -> IntegersOf<Self>;
     fn to_floats(self, x: IntegersOf<Self>) -> FloatsOf<Self>;
 
+    /// [`Integers::halves`] where `heads` has the first sixteen bytes of each block, four blocks' in each: of the first
+    /// eight of these bytes.
+    #[inline(always)]
+    fn halves_of_heads<const B: usize>(
+        self,
+        blocks: &[[u8; B]; 16],
+        at: usize,
+        heads: [Self::Q; 4],
+    ) -> FloatsOf<Self> {
+        let _ = heads;
+        self.halves(blocks, at)
+    }
+
+    /// Blocks of a half-precision scale and 32 bytes.
+    #[inline(always)]
+    fn pairs(self, blocks: &[[u8; 34]; 16]) -> Pairs<Self> {
+        let (pairs, _) = blocks.as_flattened().as_chunks::<68>();
+        let mut quants = [self.splat(0); 8];
+        let mut edges = [0; 64];
+        let (lanes, _) = edges.as_chunks_mut::<8>();
+        for ((pair, quants), lane) in pairs.iter().zip(&mut quants).zip(lanes) {
+            *quants = self.load(field(pair, 4));
+            *lane = [pair[0], pair[1], pair[2], pair[3], 0, 0, 0, 0];
+        }
+        Pairs {
+            quants,
+            edges: self.load(&edges),
+            scales: self.halves(blocks, 0),
+        }
+    }
+
     /// Asks for the cache line of byte `at`, which will be needed; for none where there are not so many bytes.
     #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
@@ -94,6 +125,15 @@ pub(in crate::kernels) trait Integers: Copy {
         }
         self.floats().load_f16(&halves)
     }
+}
+
+/// What [`Integers::pairs`] gives.
+pub(in crate::kernels) struct Pairs<N: Integers> {
+    /// Of each two blocks all but the first four bytes.
+    pub(in crate::kernels) quants: [N::Q; 8],
+    /// Those four bytes, in every other lane.
+    pub(in crate::kernels) edges: N::Q,
+    pub(in crate::kernels) scales: FloatsOf<N>,
 }
 
 pub(in crate::kernels) type FloatsOf<N> = <<N as Integers>::Floats as Simd>::F;

@@ -5,12 +5,10 @@
 
 use super::formats::Packed;
 use super::integers::{IntegerAlgorithm, Integers};
-use super::single::{CHUNK, Single};
+use super::single::{CHUNK, STRIP, Single};
 use crate::kernels::simd::Simd;
 use std::marker::PhantomData;
 
-/// Blocks whose `p` are kept before they are added up.
-const STRIP: usize = 512;
 /// Vectors whose lanes are added up together.
 const SUMS: usize = 8;
 /// How far ahead, in bytes. A processor by itself stops at the end of each page of 4 KiB.
@@ -100,16 +98,11 @@ impl<T: Packed> Matvec<'_, T> {
     ) {
         let simd = n.floats();
         let mut filled = [T::NOTHING; CHUNK];
-        let x = T::column(self.x);
-        let mut at = 0;
+        let mut x = T::column(self.x);
         for from in (0..weights.len()).step_by(CHUNK) {
             self.prefetch(n, row * self.blocks + from);
             let chunk = chunk::<T>(weights, from, &mut filled);
-            let p = T::products(n, chunk, &x, at);
-            at += CHUNK;
-            while at >= self.blocks {
-                at -= self.blocks;
-            }
+            let p = T::products(n, chunk, &mut x);
             let (to, _) = products[from..].as_chunks_mut();
             simd.store(p, &mut to[0]);
         }
@@ -136,11 +129,11 @@ impl<T: Packed> Matvec<'_, T> {
         let simd = n.floats();
         let mut sum = simd.splat(0.0);
         let mut filled = [T::NOTHING; CHUNK];
-        let x = T::column(self.x);
+        let mut x = T::column(self.x);
         for from in (0..weights.len()).step_by(CHUNK) {
             self.prefetch(n, row * self.blocks + from);
             let chunk = chunk::<T>(weights, from, &mut filled);
-            let mut p = T::products(n, chunk, &x, from);
+            let mut p = T::products(n, chunk, &mut x);
             if weights.len() - from < CHUNK {
                 p = first(simd, weights.len() - from, p);
             }

@@ -14,4 +14,4 @@ mod single;
 mod slots;
 
 pub use activations::Activations;
-pub(super) use integers::{IntegerAlgorithm, Integers};
+pub(super) use integers::{IntegerAlgorithm, Integers, Pairs};

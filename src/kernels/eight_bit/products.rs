@@ -1,6 +1,6 @@
 //! Products of packed rows with activations of eight bits: one column goes one way, several another.
 
-use super::activations::{Activations, order};
+use super::activations::{Activations, layout};
 use super::formats::with_packed;
 use super::matmul::{Matmul, Out};
 use super::matvec::Matvec;
@@ -81,7 +81,7 @@ impl Kernels {
     ) -> Result<(), ShapeError> {
         check_weights(KERNEL, format, weights.len(), rows, x.len())?;
         let need = x.len() / format.block_elements();
-        let blocks = order(format).map_or(0, |order| x.blocks(order));
+        let blocks = layout(format).map_or(0, |layout| x.blocks(layout));
         if blocks != need {
             return Err(ShapeError {
                 kernel: KERNEL,

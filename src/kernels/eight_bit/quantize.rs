@@ -1,9 +1,9 @@
 //! From 32-bit floats to eight bits, rounded as ggml rounds them.
 
-use super::activations::{Activations, Order, Piece, order};
+use super::activations::{Activations, Layout, Order, Piece, layout};
 use super::integers::{IntegerAlgorithm, Integers};
 use super::records::{Record32, Record256};
-use super::single::{Block, Blocks, Group, Single, Sums, phases};
+use super::single::{Block, Blocks256, Halves, Sums};
 use crate::kernels::isa::Kernels;
 use crate::kernels::row_format::RowFormat;
 use crate::kernels::shape::{ShapeError, check};
@@ -67,23 +67,24 @@ impl IntegerAlgorithm for Quantize<'_> {
             records_256,
             ..
         } = self.piece;
-        for (x, record) in x.as_chunks().0.iter().zip(records_32) {
+        for (x, record) in x.as_chunks().0.iter().zip(&mut *records_32) {
             *record = record_32(simd, x);
         }
         for (x, record) in x.as_chunks().0.iter().zip(records_256) {
             *record = record_256(simd, x);
         }
         let Some(single) = single else { return };
-        let Single {
-            blocks_32,
-            blocks_256,
-        } = single;
-        let needs = |wanted| self.formats.iter().any(|&f| order(f) == Ok(wanted));
-        if needs(None) {
-            single_32(simd, x, blocks_32);
+        let needs = |wanted| self.formats.iter().any(|&f| layout(f) == Some(wanted));
+        for (halves, chunks) in [Halves::Apart, Halves::Beside]
+            .into_iter()
+            .zip(&mut single.chunks_32)
+        {
+            if needs(Layout::Of32(halves)) {
+                chunks.fill(records_32, halves);
+            }
         }
-        for (order, blocks) in Order::ALL.into_iter().zip(blocks_256) {
-            if needs(Some(order)) {
+        for (order, blocks) in Order::ALL.into_iter().zip(&mut single.blocks_256) {
+            if needs(Layout::Of256(order)) {
                 single_256(simd, x, order, blocks);
             }
         }
@@ -247,53 +248,7 @@ fn record_256<S: Simd>(simd: S, x: &[f32; 256]) -> Record256 {
 }
 
 #[inline(always)]
-fn single_32<S: Simd>(simd: S, x: &[f32], to: &mut Blocks<Group, i32>) {
-    let (blocks, _) = x.as_chunks::<32>();
-    to.count = blocks.len();
-    let round = to.round();
-    to.plain.begin(32 * round);
-    to.scales.begin(round);
-    to.sums.begin(round);
-    to.negative.begin(round);
-    if blocks.is_empty() {
-        return;
-    }
-    let (phases, apart) = phases(to.count);
-    let groups = to.groups();
-    to.quants.resize(phases * groups, Group([[0; 64]; 2]));
-    for (number, block) in blocks.iter().enumerate() {
-        let of = quants_32(simd, block);
-        to.scales.push(of.scale);
-        to.sums.push(of.scaled_sum);
-        to.negative.push(-of.sum);
-        to.plain.extend(&of.quants);
-        let (halves, _) = of.quants.as_chunks::<16>();
-        for phase in 0..phases {
-            // Wherever it comes round.
-            let mut at = number;
-            while at < phase * apart {
-                at += to.count;
-            }
-            at -= phase * apart;
-            while at < 4 * groups {
-                let Group(group) = &mut to.quants[phase * groups + at / 4];
-                for (group, half) in group.iter_mut().zip(halves) {
-                    group[16 * (at % 4)..][..16].copy_from_slice(half);
-                }
-                at += to.count;
-            }
-        }
-    }
-    for again in 0..round - to.count {
-        to.scales.push(to.scales[again]);
-        to.sums.push(to.sums[again]);
-        to.plain.repeat(32 * again, 32);
-        to.negative.push(to.negative[again]);
-    }
-}
-
-#[inline(always)]
-fn single_256<S: Simd>(simd: S, x: &[f32], order: Order, to: &mut Blocks<Block, Sums>) {
+fn single_256<S: Simd>(simd: S, x: &[f32], order: Order, to: &mut Blocks256) {
     let (blocks, _) = x.as_chunks::<256>();
     to.count = blocks.len();
     let round = to.round();

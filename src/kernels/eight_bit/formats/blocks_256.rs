@@ -51,11 +51,10 @@ pub(super) trait Blocks256<const B: usize> {
 fn products<N: Integers, T: Blocks256<B>, const B: usize>(
     n: N,
     blocks: &[[u8; B]; 16],
-    column: &Column256<'_>,
-    at: usize,
+    column: &mut Column256<'_>,
 ) -> FloatsOf<N> {
     let simd = n.floats();
-    let x = column.chunk(at);
+    let x = column.next();
     // In quarter `j` of number `i` four parts of the sum of block `4 * i + j`.
     let mut sums = [n.zero(); 4];
     let mut low_sums = [n.zero(); 4];

@@ -2,6 +2,7 @@
 
 mod blocks_256;
 mod blocks_32;
+mod q8_0;
 mod tiles_256;
 mod tiles_32;
 
@@ -21,16 +22,15 @@ pub(super) trait Packed {
     fn split(bytes: &[u8]) -> (&[Self::Block], &[u8]);
 
     /// A single column of activations, as the format needs it.
-    type Column<'x>: Copy;
+    type Column<'x>;
 
     fn column(x: &Single) -> Self::Column<'_>;
 
-    /// `p` of sixteen blocks with the column, whose blocks begin with number `at`.
+    /// `p` of sixteen blocks with what is next in the column.
     fn products<N: Integers>(
         n: N,
         blocks: &[Self::Block; 16],
-        column: &Self::Column<'_>,
-        at: usize,
+        column: &mut Self::Column<'_>,
     ) -> FloatsOf<N>;
 
     /// A block of one of several columns.
@@ -79,10 +79,9 @@ macro_rules! packed {
             fn products<N: Integers>(
                 n: N,
                 blocks: &[[u8; $bytes]; 16],
-                column: &$Column<'_>,
-                at: usize,
+                column: &mut $Column<'_>,
             ) -> FloatsOf<N> {
-                products::<N, $name, $bytes>(n, blocks, column, at)
+                products::<N, $name, $bytes>(n, blocks, column)
             }
 
             type Record = $Record;

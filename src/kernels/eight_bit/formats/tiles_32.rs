@@ -1,6 +1,6 @@
 //! The formats of 32 elements, sixteen rows at a time.
 
-use super::blocks_32::{Blocks32, Quants, Scale, plain};
+use super::blocks_32::{Blocks32, Quants, Scale};
 use super::halves_of;
 use crate::kernels::eight_bit::integers::{FloatsOf, Integers};
 use crate::kernels::eight_bit::records::Record32;
@@ -45,10 +45,7 @@ pub(super) fn fill<N: Integers, T: Blocks32<B>, const B: usize>(
     for g in 0..4 {
         // Transposed, quarter `q` of number `g` is in lane `4 * q + g`.
         let four = [blocks[g], blocks[4 + g], blocks[8 + g], blocks[12 + g]];
-        let [first, second] = match plain(B) {
-            true => [n.quarters(four, B - 32), n.quarters(four, B - 16)],
-            false => T::quants(n, four),
-        };
+        let [first, second] = T::quads(n, four).halves;
         halves[0][g] = first;
         halves[1][g] = second;
     }
