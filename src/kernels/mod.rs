@@ -79,6 +79,7 @@ mod softmax;
 mod weighted_sum;
 
 pub use eight_bit::Activations;
+pub(crate) use eight_bit::ROWS_TOGETHER;
 pub use isa::{Isa, Kernels};
 pub use row_format::RowFormat;
 pub use shape::ShapeError;

@@ -7,7 +7,7 @@ use super::stream::Stream;
 use super::weights::{Group, Matrix};
 use crate::engine::view::View;
 use crate::error::{Error, Result};
-use crate::kernels::{Activations, Kernels, RowFormat, ShapeError};
+use crate::kernels::{Activations, Kernels, ROWS_TOGETHER, RowFormat, ShapeError};
 use crate::sync::lock;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,6 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Columns that a thread takes at a time, of what is done with each by itself.
 pub(super) const COLUMNS: usize = 8;
+
+/// Bytes of rows that a thread gathers from several pages, where a row by itself is not longer.
+const GATHERED: usize = 256 << 10;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -52,8 +55,8 @@ struct Task {
 /// What a thread works with.
 #[derive(Debug, Default)]
 struct Scratch {
-    /// A row that two pages share.
-    row: Vec<u8>,
+    /// Rows that pages share.
+    gathered: Vec<u8>,
     /// What the rows of a segment give: column by column where it is of packed weights and eight bits, else row by row.
     out: Vec<f32>,
     /// Decoded rows.
@@ -198,7 +201,8 @@ impl Multiplier {
         self.arithmetic == Arithmetic::EightBit && matrix.format.is_packed()
     }
 
-    /// The rows of a segment, page by page. A row that does not end with its page is put together first.
+    /// The rows of a segment, page by page. A row that does not end with its page is put together first; and of rows that
+    /// are multiplied with several columns as many as the kernels take at once.
     fn rows(
         &self,
         task: &Task,
@@ -207,7 +211,11 @@ impl Multiplier {
         view: &View<'_>,
         scratch: &mut Scratch,
     ) -> std::result::Result<(), ShapeError> {
-        let Scratch { row, out, decoded } = scratch;
+        let Scratch {
+            gathered,
+            out,
+            decoded,
+        } = scratch;
         let (mut first, all) = (0, segment.rows.len());
         let mut rows = |bytes: &[u8]| {
             let count = bytes.len() / matrix.row_bytes;
@@ -228,23 +236,27 @@ impl Multiplier {
             self.kernels
                 .matvec_columns(matrix.format, bytes, &task.x, task.columns, sums, decoded)
         };
-        row.clear();
-        row.reserve_exact(matrix.row_bytes);
+        let together = match task.columns > 1 && self.is_eight_bit(matrix) {
+            true => matrix.row_bytes * (GATHERED / matrix.row_bytes).clamp(1, ROWS_TOGETHER),
+            false => matrix.row_bytes,
+        };
+        gathered.clear();
+        gathered.reserve_exact(together);
         for mut page in view.chunks() {
-            if !row.is_empty() {
-                let missing = (matrix.row_bytes - row.len()).min(page.len());
-                row.extend_from_slice(&page[..missing]);
+            if !gathered.is_empty() {
+                let missing = (together - gathered.len()).min(page.len());
+                gathered.extend_from_slice(&page[..missing]);
                 page = &page[missing..];
-                if row.len() == matrix.row_bytes {
-                    rows(row)?;
-                    row.clear();
+                if gathered.len() == together {
+                    rows(gathered)?;
+                    gathered.clear();
                 }
             }
-            let whole = page.len() - page.len() % matrix.row_bytes;
+            let whole = page.len() - page.len() % together;
             rows(&page[..whole])?;
-            row.extend_from_slice(&page[whole..]);
+            gathered.extend_from_slice(&page[whole..]);
         }
-        Ok(())
+        rows(gathered)
     }
 
     /// Gives back the memory of what was multiplied last.
@@ -258,7 +270,7 @@ impl Multiplier {
         let floats = task.x.capacity() + lock(&self.out).capacity();
         let scratch = self.scratch.iter().map(|scratch| {
             let scratch = lock(scratch);
-            scratch.row.capacity() + 4 * (scratch.out.capacity() + scratch.decoded.capacity())
+            scratch.gathered.capacity() + 4 * (scratch.out.capacity() + scratch.decoded.capacity())
         });
         let rooms = self.rooms.iter().map(|room| lock(room).capacity());
         (4 * (floats + rooms.sum::<usize>()) + scratch.sum::<usize>()) as u64

@@ -13,6 +13,8 @@ use std::marker::PhantomData;
 
 /// Rows of a tile: the lanes of a vector.
 const ROWS: usize = 16;
+/// So many rows, or a multiple, leave no tile half empty.
+pub(crate) const ROWS_TOGETHER: usize = 2 * ROWS;
 /// So many times the columns that are multiplied together have their sums kept while a row goes from tile to tile.
 const KEPT: usize = 8;
 

@@ -15,3 +15,4 @@ mod slots;
 
 pub use activations::Activations;
 pub(super) use integers::{IntegerAlgorithm, Integers, Pairs};
+pub(crate) use matmul::ROWS_TOGETHER;

@@ -151,7 +151,8 @@ macro_rules! blocks_256 {
             }
         }
 
-        packed!($name, $bytes bytes, Column256, |x| x.column_256($order), Record256, records_256, Tile256);
+        packed!($name, $bytes bytes, Column256, |x| x.column_256($order), Record256, records_256, Tile256,
+            |n, blocks, column| products::<N, $name, $bytes>(n, blocks, column));
     };
 }
 

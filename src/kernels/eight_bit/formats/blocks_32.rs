@@ -149,7 +149,8 @@ macro_rules! blocks_32 {
             }
         }
 
-        packed!($name, $bytes bytes, Column32, |x| x.column_32(Halves::Apart), Record32, records_32, Tile32);
+        packed!($name, $bytes bytes, Column32, |x| x.column_32(Halves::Apart), Record32, records_32, Tile32,
+            |n, blocks, column| products::<N, $name, $bytes>(n, blocks, column));
     };
 }
 

@@ -57,9 +57,9 @@ pub(super) trait Packed {
     ) -> [[FloatsOf<N>; C]; R];
 }
 
-/// Makes a format [`Packed`], with the functions `products`, `fill` and `tile_products` of its file.
+/// Makes a format [`Packed`], with the functions `fill` and `tile_products` of its file. `$products` becomes a body.
 macro_rules! packed {
-    ($name:ident, $bytes:literal bytes, $Column:ident, |$x:ident| $column:expr, $Record:ident, $records:ident, $Tile:ident) => {
+    ($name:ident, $bytes:literal bytes, $Column:ident, |$x:ident| $column:expr, $Record:ident, $records:ident, $Tile:ident, |$n:ident, $blocks:ident, $to:ident| $products:expr) => {
         impl Packed for $name {
             type Block = [u8; $bytes];
             const NOTHING: [u8; $bytes] = [0; $bytes];
@@ -77,11 +77,11 @@ macro_rules! packed {
 
             #[inline(always)]
             fn products<N: Integers>(
-                n: N,
-                blocks: &[[u8; $bytes]; 16],
-                column: &mut $Column<'_>,
+                $n: N,
+                $blocks: &[[u8; $bytes]; 16],
+                $to: &mut $Column<'_>,
             ) -> FloatsOf<N> {
-                products::<N, $name, $bytes>(n, blocks, column)
+                $products
             }
 
             type Record = $Record;

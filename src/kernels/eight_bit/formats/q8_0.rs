@@ -24,11 +24,7 @@ impl Blocks32<34> for Q8_0 {
 
 /// See [`Packed::products`].
 #[inline(always)]
-fn products<N: Integers, T, const B: usize>(
-    n: N,
-    blocks: &[[u8; 34]; 16],
-    column: &mut Column32<'_>,
-) -> FloatsOf<N> {
+fn products<N: Integers>(n: N, blocks: &[[u8; 34]; 16], column: &mut Column32<'_>) -> FloatsOf<N> {
     let (simd, x) = (n.floats(), column.next());
     let Pairs {
         quants,
@@ -52,4 +48,5 @@ fn products<N: Integers, T, const B: usize>(
     simd.mul(simd.mul(scales, simd.load(&x.scales)), n.to_floats(sums))
 }
 
-packed!(Q8_0, 34 bytes, Column32, |x| x.column_32(Halves::Beside), Record32, records_32, Tile32);
+packed!(Q8_0, 34 bytes, Column32, |x| x.column_32(Halves::Beside), Record32, records_32, Tile32,
+    |n, blocks, column| products(n, blocks, column));
