@@ -20,7 +20,8 @@ impl Kernels {
     /// Multiplies a matrix by columns of eight-bit activations: `out[r * columns + c]` is the product of row `r` and
     /// column `c`, the same whatever other columns there are.
     ///
-    /// `weights` are rows of as many elements as the columns have, as many as `out` has room for.
+    /// `weights` are rows of as many elements as the columns have, as many as `out` has room for. Several columns take
+    /// 170 KiB of stack.
     ///
     /// # Errors
     /// Slices of other lengths; columns that were not quantized for `format`, or a format of floats, which is multiplied
