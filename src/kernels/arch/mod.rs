@@ -1,6 +1,6 @@
 //! The instruction sets: a thin file for each, and the place where one is chosen.
 //!
-//! All `unsafe` of the kernels is here, but for that of `eight_bit/slots.rs`.
+//! All `unsafe` of the kernels is here, `slots` included, which any algorithm may use.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -28,6 +28,7 @@ mod scalar;
 mod scalar_integers;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
+mod slots;
 #[cfg(target_arch = "x86_64")]
 mod sse41;
 #[cfg(test)]
@@ -38,3 +39,4 @@ mod x86_bytes;
 mod x86_sums;
 
 pub(super) use proof::{IntegerProof, Proof};
+pub(super) use slots::Slots;

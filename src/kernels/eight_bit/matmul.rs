@@ -7,7 +7,7 @@ use super::activations::Activations;
 use super::formats::Packed;
 use super::integers::{IntegerAlgorithm, Integers};
 use super::matvec::prefetch;
-use super::slots::Slots;
+use crate::kernels::arch::Slots;
 use crate::kernels::simd::Simd;
 use std::marker::PhantomData;
 

@@ -11,7 +11,6 @@ mod products;
 mod quantize;
 mod records;
 mod single;
-mod slots;
 
 pub use activations::Activations;
 pub(super) use integers::{IntegerAlgorithm, Integers, Pairs};

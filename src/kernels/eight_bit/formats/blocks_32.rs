@@ -34,7 +34,6 @@ pub(super) trait Blocks32<const B: usize> {
     const SCALE: Scale;
     /// Where a half-precision offset is, if there is one.
     const OFFSET: Option<usize>;
-
     /// Whether the first sixteen bytes of a block are loaded with the quants.
     const HEAD: bool;
 

@@ -2,9 +2,9 @@
 
 use super::blocks_256::{Blocks256, Quants};
 use super::halves_of;
+use crate::kernels::arch::Slots;
 use crate::kernels::eight_bit::integers::{FloatsOf, Integers};
 use crate::kernels::eight_bit::records::Record256;
-use crate::kernels::eight_bit::slots::Slots;
 use crate::kernels::simd::Simd;
 
 /// Of each of sixteen rows a block, taken apart: whatever is of row `l` is in lane `l`.

@@ -2,9 +2,9 @@
 
 use super::blocks_32::{Blocks32, Quants, Scale};
 use super::halves_of;
+use crate::kernels::arch::Slots;
 use crate::kernels::eight_bit::integers::{FloatsOf, Integers};
 use crate::kernels::eight_bit::records::Record32;
-use crate::kernels::eight_bit::slots::Slots;
 use crate::kernels::formats::half_of_power;
 use crate::kernels::simd::Simd;
 

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 /// Up to `N` values, the first of which are there.
-pub(super) struct Slots<V, const N: usize> {
+pub(in crate::kernels) struct Slots<V, const N: usize> {
     slots: [MaybeUninit<V>; N],
     /// How many are there.
     filled: usize,
@@ -11,7 +11,7 @@ pub(super) struct Slots<V, const N: usize> {
 
 impl<V: Copy, const N: usize> Slots<V, N> {
     #[inline(always)]
-    pub(super) fn new() -> Slots<V, N> {
+    pub(in crate::kernels) fn new() -> Slots<V, N> {
         Slots {
             slots: [const { MaybeUninit::uninit() }; N],
             filled: 0,
@@ -20,7 +20,7 @@ impl<V: Copy, const N: usize> Slots<V, N> {
 
     /// Number `at`; `nothing`, and all before it too, where it was not there.
     #[inline(always)]
-    pub(super) fn slot(&mut self, at: usize, nothing: &V) -> &mut V {
+    pub(in crate::kernels) fn slot(&mut self, at: usize, nothing: &V) -> &mut V {
         while self.filled <= at {
             self.slots[self.filled].write(*nothing);
             self.filled += 1;
@@ -31,7 +31,7 @@ impl<V: Copy, const N: usize> Slots<V, N> {
 
     /// Number `at`, if it is there.
     #[inline(always)]
-    pub(super) fn get(&self, at: usize) -> Option<&V> {
+    pub(in crate::kernels) fn get(&self, at: usize) -> Option<&V> {
         if at >= self.filled {
             return None;
         }
