@@ -99,7 +99,8 @@ impl Multiplier {
 
 impl Crew<Multiplier> {
     /// Multiplies the matrices of `group` by `columns` columns of `len` elements; `fill` is given the number of a column,
-    /// and writes those from it on. Into `sums` go the columns of what comes out, one after the other; returns how many elements these are.
+    /// and writes those from it on. Into `sums` go the columns of what comes out, one after the other; returns how many
+    /// elements these are.
     pub(super) fn multiply(
         &self,
         group: &Group,
