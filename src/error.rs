@@ -70,6 +70,14 @@ pub enum Error {
         /// The errno.
         errno: i32,
     },
+    /// A file could not be made.
+    #[error("cannot make {}: {}", .path.display(), os(*.errno))]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// The errno.
+        errno: i32,
+    },
     /// A path is neither a regular file nor a block device.
     #[error("{}: is {kind}; a field is a regular file or a block device", .path.display())]
     NotAFile {
@@ -112,17 +120,65 @@ pub enum Error {
         /// Frames there are.
         frames: u64,
     },
-    /// A page could not be read.
-    #[error("{}: page {page} (bytes from {offset}): {fault}", .path.display())]
+    /// A page could not be read, or is not what its checksum says.
+    #[error("{}: {}{} (bytes from {offset}): {fault}", .path.display(), named(*.page), of_member(*.member))]
     Read {
-        /// The field's file.
+        /// The field's file; of an array the member's.
         path: PathBuf,
-        /// Page, or extent in a field of extents.
+        /// Which member of an array that is.
+        member: Option<u32>,
+        /// Page, or extent in a field of extents. In an array pages count over all members; with the highest bit set it
+        /// is a page of a member's directory.
         page: u64,
         /// Where it begins in the file.
         offset: u64,
         /// Why.
         fault: Fault,
+    },
+    /// A page lies on a member of the array that is not there.
+    #[error(
+        "{}: member {member} of {members} is missing{}: name all files of the array, or accept the loss with degraded(true)",
+        .path.display(), .page.map(|page| format!(", and page {page} with it")).unwrap_or_default()
+    )]
+    MissingMember {
+        /// The array's first file.
+        path: PathBuf,
+        /// Which one.
+        member: u32,
+        /// How many the array has.
+        members: u32,
+        /// The page that was asked for; `None` at `open_array`.
+        page: Option<u64>,
+    },
+    /// A file is not a member of the array that the others are of.
+    #[error("{}: not of one array with {}: {what}", .path.display(), .first.display())]
+    ArrayMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The first that was named.
+        first: PathBuf,
+        /// How they differ.
+        what: String,
+    },
+    /// A packed field's pages are not of the engine's size.
+    #[error(
+        "{}: pages of {field} bytes, the engine's have {engine}: build it with page_size({field})", .path.display()
+    )]
+    PageSizeMismatch {
+        /// The field's file.
+        path: PathBuf,
+        /// Bytes of its pages.
+        field: u64,
+        /// Bytes of the engine's.
+        engine: u64,
+    },
+    /// Another process has the file open in a way that excludes this one.
+    #[error("{}: in use by another process {holder}", .path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// What for.
+        holder: &'static str,
     },
     /// The file is not what it was at `open`.
     #[error("{}: changed while open: {what}; open it again", .path.display())]
@@ -165,7 +221,7 @@ pub enum Error {
         len: u32,
     },
     /// The device did not answer within `read_deadline`.
-    #[error("{}: page {page} was not read within {deadline:?}", .path.display())]
+    #[error("{}: {} was not read within {deadline:?}", .path.display(), named(*.page))]
     TimedOut {
         /// The field's file.
         path: PathBuf,
@@ -213,6 +269,21 @@ pub enum Error {
         "this process is a fork: the engine and its memory stayed with the parent; build a new engine here"
     )]
     Forked,
+}
+
+/// A unit's name.
+fn named(unit: u64) -> String {
+    const DIRECTORY: u64 = 1 << 63;
+    match unit & DIRECTORY {
+        0 => format!("page {unit}"),
+        _ => format!("directory page {}", unit & ((1 << 48) - 1)),
+    }
+}
+
+fn of_member(member: Option<u32>) -> String {
+    member
+        .map(|member| format!(", member {member} of the array"))
+        .unwrap_or_default()
 }
 
 fn os(errno: i32) -> std::io::Error {

@@ -60,10 +60,11 @@ mod tiers;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{
-    Arithmetic, Array, ArrayIter, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field,
+    Arithmetic, Array, ArrayIter, ArrayOptions, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field,
     FieldRange, Finish, Generation, Gguf, KvFormat, LaneStats, Model, ModelOptions, ModelPlan,
-    ModelStats, OpenOptions, Plan, Prefetch, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
-    Sampling, Session, SessionOptions, Spin, Stats, Tensor, TensorType, Value, ValueType, View,
+    ModelStats, OpenOptions, Pack, Packed, PackedField, PackedFile, PackedTensor, Plan, Prefetch,
+    Progress, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
+    Sampling, Session, SessionOptions, SourceFormat, Spin, Stats, Tensor, TensorRole, TensorType, Value, ValueType, View,
 };
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{Decoder, EncodeOptions, Message, Role, Tokenizer};

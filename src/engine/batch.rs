@@ -1,10 +1,12 @@
 //! Many reads at once: one submission, results in the order of their arrival, a window that slides.
 
 use super::claim::{Pinned, RESTARTS_MAX};
+use super::chains::Chains;
 use super::core::{Core, is_restart};
 use super::field::{Field, FieldShared};
 use super::view::View;
 use crate::error::{Error, Result};
+use crate::ring::fault::Fault;
 use crate::ring::handle::Ring;
 use crate::ring::lane::{Chain, Lane};
 use crate::ring::sys;
@@ -98,6 +100,23 @@ impl std::fmt::Debug for Batch {
             .field("in_flight", &self.in_flight)
             .field("ready", &self.ready.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Adds the requests of an entry to those of the rings.
+fn add_chains(all: &mut Vec<(Arc<Ring>, Chain)>, field: &FieldShared, mut chains: Chains) {
+    for (number, chain) in chains.take_used() {
+        let Some(Some(member)) = field.members.get(number) else {
+            continue;
+        };
+        let slots = &field.core.pool.slots;
+        match all
+            .iter_mut()
+            .find(|(ring, _)| Arc::ptr_eq(ring, &member.ring))
+        {
+            Some((_, of_ring)) => slots.append(of_ring, chain),
+            None => all.push((member.ring.clone(), chain)),
+        }
     }
 }
 
@@ -219,17 +238,6 @@ impl Batch {
             return true;
         }
         let field = &self.fields[entry.field as usize];
-        let at = match self
-            .chains
-            .iter()
-            .position(|(ring, _)| Arc::ptr_eq(ring, &field.ring))
-        {
-            Some(at) => at,
-            None => {
-                self.chains.push((field.ring.clone(), Chain::new()));
-                self.chains.len() - 1
-            }
-        };
         let Some(op) = self.core.pool.ops.acquire(Notify::Thread) else {
             if !alone {
                 return false;
@@ -240,9 +248,10 @@ impl Batch {
             return true;
         };
         loop {
-            match field.try_claim(entry.first, entry.count, &mut self.chains[at].1) {
-                Ok(pinned) => {
+            match field.try_claim(entry.first, entry.count) {
+                Ok((pinned, chains)) => {
                     entry.pinned = pinned;
+                    add_chains(&mut self.chains, field, chains);
                     break;
                 }
                 Err(exhausted) => {
@@ -281,30 +290,40 @@ impl Batch {
         let field = &self.fields[entry.field as usize];
         let pool = &self.core.pool;
         while entry.pinned.loading > 0 {
-            let unit = entry.first + u64::from(entry.pinned.loading) - 1;
+            let unit = field.waits_for(&entry.pinned);
             let Some(frame) = field.frame_of(&entry.pinned, unit) else {
                 entry.pinned.loading -= 1;
                 continue;
             };
-            match pool.outcome(frame) {
+            match field.outcome(unit, frame) {
                 None => {
                     pool.ops
                         .rearm(entry.op, Notify::Batch(self.group.clone(), index));
-                    if pool.ops.register(pool.frame(frame), entry.op) {
-                        return;
+                    if !pool.ops.register(pool.frame(frame), entry.op) {
+                        // Its list is closed: the outcome is a few instructions of another thread away.
+                        std::thread::yield_now();
+                        continue;
                     }
-                    // Its list is closed: the outcome is a few instructions of another thread away.
-                    std::thread::yield_now();
+                    // Read between the look and the link, nobody else may be there to check it. Whoever does so, the
+                    // entry is notified when it is over.
+                    if pool.is_unchecked(frame) {
+                        let _ = field.outcome(unit, frame);
+                    }
+                    return;
                 }
                 Some(outcome) => {
                     entry.pinned.loading -= 1;
-                    if let Err(fault) = outcome {
-                        entry.error = Some(field.fault_error(unit, fault));
+                    match outcome {
+                        Ok(()) => {}
+                        // That a directory page failed has been said.
+                        Err(Fault::Directory) if entry.error.is_some() => {}
+                        Err(fault) => entry.error = Some(field.fault_error(unit, fault)),
                     }
                 }
             }
         }
         pool.ops.release(entry.op);
+        field.unpin_nodes(&mut entry.pinned);
         self.in_flight -= 1;
         if entry.error.is_some() {
             field.unpin(&entry.pinned);
@@ -368,11 +387,15 @@ impl Batch {
         let timeout = self.patience();
         // With one device the loop can wait for as much as this thread does.
         let ring = match &self.fields[..] {
-            [first, rest @ ..]
-                if want > 1 && rest.iter().all(|f| Arc::ptr_eq(&f.ring, &first.ring)) =>
-            {
-                Some(&first.ring.shared)
-            }
+            [first, rest @ ..] if want > 1 => first
+                .only_ring()
+                .filter(|ring| {
+                    let same = |f: &Arc<FieldShared>| {
+                        f.only_ring().is_some_and(|other| Arc::ptr_eq(other, ring))
+                    };
+                    rest.iter().all(same)
+                })
+                .map(|ring| &ring.shared),
             _ => None,
         };
         if let Some(ring) = ring {
@@ -431,8 +454,8 @@ impl Batch {
             let field = &self.fields[entry.field as usize];
             field.unpin(&entry.pinned);
             entry.error = Some(Error::TimedOut {
-                path: field.file.path.clone(),
-                page: entry.pinned.waits_for(),
+                path: field.path.clone(),
+                page: field.waits_for(&entry.pinned),
                 deadline,
             });
             entry.pinned = Pinned::NOTHING;
@@ -482,9 +505,6 @@ impl Batch {
                 limit: self.entries.len() as u64,
             });
         }
-        // With everything idle the places are taken in this order.
-        self.idle.clear();
-        self.idle.extend((0..self.entries.len() as u32).rev());
         for (tag, range) in ranges.iter().enumerate() {
             if let Err(e) = self.submit(field, range.clone(), tag as u64) {
                 self.clear();
@@ -520,8 +540,10 @@ impl Batch {
             entry.stage = Stage::Idle;
             entry.pinned = Pinned::NOTHING;
             entry.error = None;
-            self.idle.push(index as u32);
         }
+        // Places are taken in their order.
+        self.idle.clear();
+        self.idle.extend((0..self.entries.len() as u32).rev());
         if self.in_flight > 0 {
             // Notifications of abandoned reads must not reach the entries' next users.
             self.group = Group::new(self.entries.len());

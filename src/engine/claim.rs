@@ -1,12 +1,13 @@
 //! Getting all pages of a range: pinning those that are there, claiming frames for the others, and waiting.
 
+use super::chains::Chains;
 use super::field::FieldShared;
 use crate::error::{Error, Result};
 use crate::ring::fault::Fault;
-use crate::ring::lane::{Chain, Lane, Request};
+use crate::ring::lane::{Lane, Request};
 use crate::ring::sys;
 use crate::ring::telemetry::add;
-use crate::tiers::frame::{Key, Phase};
+use crate::tiers::frame::{DIRECTORY_UNITS, Key, Phase};
 use crate::tiers::pool::{Claim, Exhausted, Pool, Purpose};
 use crate::tiers::wait::{BatchWakes, Notify};
 use std::time::Duration;
@@ -18,8 +19,10 @@ pub(crate) struct Pinned {
     pub(crate) count: u32,
     /// The frame of the only unit, where there is one unit.
     pub(crate) frame: u32,
-    /// How many of the units, from the first on, may still be loading.
+    /// How many of the units, from the first on, may still be loading; the directory pages count behind them.
     pub(crate) loading: u32,
+    /// How many directory pages above them are pinned too: none once all is checked.
+    pub(crate) nodes: u32,
 }
 
 impl Pinned {
@@ -28,12 +31,8 @@ impl Pinned {
         count: 0,
         frame: Pool::NONE,
         loading: 0,
+        nodes: 0,
     };
-
-    /// The unit that is waited for: of those that may still be loading, the last.
-    pub(crate) fn waits_for(&self) -> u64 {
-        self.first + u64::from(self.loading.saturating_sub(1))
-    }
 
     /// One unit that is there.
     #[inline]
@@ -43,12 +42,13 @@ impl Pinned {
             count: 1,
             frame,
             loading: 0,
+            nodes: 0,
         }
     }
 }
 
 /// How the read of a page ended.
-type ReadOutcome = std::result::Result<(), Fault>;
+pub(crate) type ReadOutcome = std::result::Result<(), Fault>;
 
 /// A caller looks this long before it sleeps, in nanoseconds: about one read of a fast device.
 const SPIN_NS: u64 = 50_000;
@@ -68,14 +68,30 @@ impl FieldShared {
     /// The frame of a unit of `pinned`.
     #[inline]
     pub(crate) fn frame_of(&self, pinned: &Pinned, unit: u64) -> Option<u32> {
-        if pinned.count == 1 {
+        if pinned.count == 1 && unit == pinned.first {
             Some(pinned.frame)
         } else {
             self.pool().pinned(self.key(unit))
         }
     }
 
-    /// Pins or claims `count` units from `first` on; the requests for those to be read are linked into `chain`.
+    /// The last of the units of `pinned` that may still be loading: a page, or a directory page.
+    pub(crate) fn waits_for(&self, pinned: &Pinned) -> u64 {
+        match pinned.loading.checked_sub(pinned.count + 1) {
+            Some(k) => self.node(pinned, k),
+            None => pinned.first + u64::from(pinned.loading.saturating_sub(1)),
+        }
+    }
+
+    /// Directory page `k` of those above `pinned`.
+    fn node(&self, pinned: &Pinned, k: u32) -> u64 {
+        let array = self.array.as_deref();
+        let node = array.and_then(|array| array.node_above(pinned.first, pinned.count, k));
+        node.unwrap_or(DIRECTORY_UNITS)
+    }
+
+    /// Pins or claims `count` units from `first` on, and where one of them has to be checked the directory pages above
+    /// them; the requests for those to be read are in the chains.
     ///
     /// # Errors
     /// [`Exhausted`] with nothing pinned and nothing claimed.
@@ -83,21 +99,18 @@ impl FieldShared {
         &self,
         first: u64,
         count: u32,
-        chain: &mut Chain,
-    ) -> std::result::Result<Pinned, Exhausted> {
+    ) -> std::result::Result<(Pinned, Chains), Exhausted> {
         let mut pinned = Pinned {
             first,
             count: 0,
             frame: Pool::NONE,
             loading: 0,
+            nodes: 0,
         };
         let mut queued_ns = 0;
-        let mut own = Chain::new();
+        let mut own = self.chains();
         for unit in first..first + u64::from(count) {
-            let claim = match self
-                .pool()
-                .claim(self.key(unit), self.geometry.span, Purpose::Demand)
-            {
+            let claim = match self.claim_one(unit, self.geometry.span, &mut queued_ns, &mut own) {
                 Ok(claim) => claim,
                 Err(exhausted) => {
                     self.give_up(&own, pinned);
@@ -106,57 +119,106 @@ impl FieldShared {
             };
             pinned.count += 1;
             pinned.frame = claim.frame();
-            match claim {
-                Claim::Hit(_) => {}
-                Claim::Joined(frame) => {
-                    pinned.loading = pinned.count;
-                    self.ring.shared.promote(frame);
-                }
-                Claim::Owner(frame) => {
-                    pinned.loading = pinned.count;
-                    if queued_ns == 0 {
-                        queued_ns = self.core.now_ns();
+            if !matches!(claim, Claim::Hit(_)) {
+                pinned.loading = pinned.count;
+            }
+        }
+        let missed = own.count();
+        self.core.misses.add(u64::from(missed));
+        self.core.hits.add(u64::from(count - missed));
+        if let Some(array) = self.array.as_deref()
+            && pinned.loading > 0
+        {
+            for k in 0..array.nodes_above(first, count) {
+                let node = self.node(&pinned, k);
+                match self.claim_one(node, 1, &mut queued_ns, &mut own) {
+                    Ok(claim) => {
+                        pinned.nodes += 1;
+                        if !matches!(claim, Claim::Hit(_)) {
+                            pinned.loading = count + pinned.nodes;
+                        }
                     }
-                    let request = self.request(unit, Lane::Demand, queued_ns, 0);
-                    self.pool().slots.link(frame, request, &mut own);
+                    Err(exhausted) => {
+                        self.give_up(&own, pinned);
+                        return Err(exhausted);
+                    }
                 }
             }
         }
-        let hits = u64::from(count - own.count());
-        self.core.misses.add(u64::from(own.count()));
-        self.core.hits.add(hits);
-        self.pool().slots.append(chain, own);
-        Ok(pinned)
+        Ok((pinned, own))
+    }
+
+    /// Pins or claims one unit.
+    fn claim_one(
+        &self,
+        unit: u64,
+        span: u32,
+        queued_ns: &mut u64,
+        own: &mut Chains,
+    ) -> std::result::Result<Claim, Exhausted> {
+        let claim = self.pool().claim(self.key(unit), span, Purpose::Demand)?;
+        match claim {
+            Claim::Hit(_) => {}
+            Claim::Joined(frame) => self.promote(unit, frame),
+            Claim::Owner(frame) => {
+                if *queued_ns == 0 {
+                    *queued_ns = self.core.now_ns();
+                }
+                let request = self.request(unit, Lane::Demand, *queued_ns, 0);
+                own.link(&self.pool().slots, self, unit, frame, request);
+            }
+        }
+        Ok(claim)
     }
 
     pub(crate) fn request(&self, unit: u64, lane: Lane, queued_ns: u64, epoch: u32) -> Request {
-        let (offset, bytes, expected) = self.geometry.read(unit);
+        let (offset, bytes, expected) = match self.array.as_deref() {
+            None => self.geometry.read(unit),
+            Some(array) => {
+                // A page of a member that is missing is refused before this.
+                let bytes = array.page_bytes as u32;
+                (array.offset_of(unit).unwrap_or(0), bytes, bytes)
+            }
+        };
         Request {
-            file: self.file_index,
+            // A file that no ring knows is answered like one that was closed.
+            file: self.member_of(unit).map_or(u32::MAX, |m| m.file_index),
             offset,
             bytes,
             expected,
             lane,
             queued_ns,
             epoch,
+            checked: self.array.is_some(),
         }
     }
 
     /// Undoes a claim that could not be completed: whoever joined a page of it starts again.
-    fn give_up(&self, own: &Chain, pinned: Pinned) {
+    fn give_up(&self, own: &Chains, pinned: Pinned) {
         let mut batches = BatchWakes::default();
-        self.pool().slots.each(own, |frame| {
-            self.pool()
-                .complete(frame, Err(Fault::Closed), &mut batches);
-        });
+        for (_, chain) in own.used() {
+            self.pool().slots.each(chain, |frame| {
+                self.pool()
+                    .complete(frame, Err(Fault::Closed), &mut batches);
+            });
+        }
         batches.flush();
         self.unpin(&pinned);
+    }
+
+    /// Gives the pins of directory pages back, once all pages are checked.
+    pub(crate) fn unpin_nodes(&self, pinned: &mut Pinned) {
+        for k in 0..std::mem::take(&mut pinned.nodes) {
+            if let Some(frame) = self.pool().pinned(self.key(self.node(pinned, k))) {
+                self.pool().unpin(frame);
+            }
+        }
     }
 
     /// Gives all pins back.
     #[inline]
     pub(crate) fn unpin(&self, pinned: &Pinned) {
-        if pinned.count == 1 {
+        if pinned.count == 1 && pinned.nodes == 0 {
             self.pool().unpin(pinned.frame);
         } else {
             self.unpin_many(pinned);
@@ -168,6 +230,7 @@ impl FieldShared {
         if self.core.is_forked() {
             return;
         }
+        self.unpin_nodes(&mut { *pinned });
         for unit in pinned.first..pinned.first + u64::from(pinned.count) {
             if let Some(frame) = self.pool().pinned(self.key(unit)) {
                 self.pool().unpin(frame);
@@ -179,27 +242,29 @@ impl FieldShared {
     pub(crate) fn acquire(&self, first: u64, count: u32) -> Result<Pinned> {
         let mut give_up_ns = None;
         for _ in 0..RESTARTS_MAX {
-            let mut chain = Chain::new();
-            let mut pinned = loop {
-                match self.try_claim(first, count, &mut chain) {
-                    Ok(pinned) => break pinned,
+            let (mut pinned, chains) = loop {
+                match self.try_claim(first, count) {
+                    Ok(claimed) => break claimed,
                     Err(exhausted) => self.make_room(exhausted, count, &mut give_up_ns)?,
                 }
             };
-            if chain.single().is_some() && count == 1 && self.read_inline(pinned.frame) {
-                return Ok(pinned);
+            let alone = count == 1 && chains.single() == Some(pinned.frame);
+            if !(alone && self.read_inline(first, pinned.frame)) {
+                self.submit(Lane::Demand, &chains);
             }
-            self.ring.shared.submit(Lane::Demand, &chain);
             let waited = if pinned.loading == 0 {
                 Ok(())
             } else {
-                self.ring.shared.begin_wait();
+                self.begin_wait();
                 let waited = self.wait_all(&mut pinned);
-                self.ring.shared.end_wait();
+                self.end_wait();
                 waited
             };
             match waited {
-                Ok(()) => return Ok(pinned),
+                Ok(()) => {
+                    self.unpin_nodes(&mut pinned);
+                    return Ok(pinned);
+                }
                 Err(e) => {
                     self.unpin(&pinned);
                     if !matches!(
@@ -219,8 +284,11 @@ impl FieldShared {
 
     /// Reads a claimed frame by itself where nobody else uses the device. False where it did not, or did not succeed:
     /// then the loop does it, and finds out what is wrong.
-    fn read_inline(&self, frame: u32) -> bool {
-        let shared = &self.ring.shared;
+    fn read_inline(&self, unit: u64, frame: u32) -> bool {
+        let Some(member) = self.member_of(unit) else {
+            return false;
+        };
+        let shared = &member.ring.shared;
         let Some(readers_max) = self.core.inline_readers_max else {
             return false;
         };
@@ -234,7 +302,7 @@ impl FieldShared {
         };
         // SAFETY: the frames of this unit were claimed by this thread (phase Loading, not submitted), and the unit's
         // bytes fit them (`Geometry`).
-        let read = unsafe { sys::preadv(self.file.fd(), &[vector], slot.offset()) };
+        let read = unsafe { sys::preadv(member.file.fd(), &[vector], slot.offset()) };
         shared.end_inline();
         if read.as_ref().is_ok_and(|&n| n == slot.expected()) {
             let now_ns = sys::now_ns();
@@ -292,11 +360,16 @@ impl FieldShared {
     pub(crate) fn wait_for_frame(&self, frame: u32) -> Result<()> {
         let header = self.pool().frame(frame);
         if header.pin().phase() == Phase::Loading {
-            let waited = self.wait_one(frame, self.overdue_ns());
+            // Of another field, perhaps; that its read ended is enough, whoever checks what was read.
+            let ended = |pool: &Pool| match pool.frame(frame).state().phase() {
+                Phase::Loading => None,
+                _ => Some(Ok(())),
+            };
+            let waited = self.wait_one(frame, self.overdue_ns(), |field| ended(field.pool()));
             self.pool().unpin(frame);
             if waited?.is_none() {
                 return Err(Error::TimedOut {
-                    path: self.file.path.clone(),
+                    path: self.path.clone(),
                     page: header.key().unit,
                     deadline: self.core.config.read_deadline.unwrap_or_default(),
                 });
@@ -312,17 +385,19 @@ impl FieldShared {
         let mut outcome = Ok(());
         let overdue_ns = self.overdue_ns();
         while pinned.loading > 0 {
-            let unit = pinned.first + u64::from(pinned.loading) - 1;
+            let unit = self.waits_for(pinned);
             pinned.loading -= 1;
             let Some(frame) = self.frame_of(pinned, unit) else {
                 continue;
             };
-            match self.wait_one(frame, overdue_ns)? {
+            match self.wait_one(frame, overdue_ns, |field| field.outcome(unit, frame))? {
                 Some(Ok(())) => {}
+                // That a directory page failed has been said.
+                Some(Err(Fault::Directory)) if outcome.is_err() => {}
                 Some(Err(fault)) => outcome = Err(self.fault_error(unit, fault)),
                 None => {
                     return Err(Error::TimedOut {
-                        path: self.file.path.clone(),
+                        path: self.path.clone(),
                         page: unit,
                         deadline: self.core.config.read_deadline.unwrap_or_default(),
                     });
@@ -338,14 +413,18 @@ impl FieldShared {
         Some(sys::now_ns().saturating_add(deadline.as_nanos() as u64))
     }
 
-    /// Waits for one frame that the caller has pinned, and returns how its read ended; `None` where it is
-    /// `overdue_ns` first. A waiter can be woken before the read is over: that does not give it more time.
+    /// Waits for one frame that the caller has pinned, and returns its `outcome`; `None` where it is `overdue_ns` first. A waiter can be woken before the read is over: that does not give it more time.
     ///
     /// The outcome is looked at once: a page that was given up can be read again for somebody else at any moment.
-    fn wait_one(&self, frame: u32, overdue_ns: Option<u64>) -> Result<Option<ReadOutcome>> {
+    fn wait_one(
+        &self,
+        frame: u32,
+        overdue_ns: Option<u64>,
+        outcome: impl Fn(&FieldShared) -> Option<ReadOutcome>,
+    ) -> Result<Option<ReadOutcome>> {
         let pool = self.pool();
         loop {
-            if let Some(outcome) = pool.outcome(frame) {
+            if let Some(outcome) = outcome(self) {
                 return Ok(Some(outcome));
             }
             let Some(op) = pool.ops.acquire(Notify::Thread) else {
@@ -356,6 +435,13 @@ impl FieldShared {
                 // The list is closed right before the phase changes.
                 std::thread::yield_now();
                 continue;
+            }
+            // Read between the look and the link: nobody else may be there to check it.
+            if pool.is_unchecked(frame)
+                && let Some(outcome) = outcome(self)
+            {
+                pool.ops.abandon(op);
+                return Ok(Some(outcome));
             }
             self.core.spin.spin(SPIN_NS, || pool.ops.is_done(op));
             let left = overdue_ns
@@ -371,17 +457,24 @@ impl FieldShared {
     /// The error for a unit whose read failed.
     pub(crate) fn fault_error(&self, unit: u64, fault: Fault) -> Error {
         if matches!(fault, Fault::Short(_) | Fault::Grew)
-            && let Some(what) = self.file.changed()
+            && let Some(member) = self.member_of(unit)
+            && let Some(what) = member.file.changed()
         {
             return Error::FileChanged {
-                path: self.file.path.clone(),
+                path: member.file.path.clone(),
                 what,
             };
         }
+        let member = self.member_of(unit);
+        let array = self.array.as_deref();
         Error::Read {
-            path: self.file.path.clone(),
+            path: member.map_or(&self.path, |m| &m.file.path).clone(),
+            member: array.map(|array| array.member_of(unit)),
             page: unit,
-            offset: self.geometry.bytes(unit).start,
+            offset: match array {
+                Some(array) => array.offset_of(unit).unwrap_or(0),
+                None => self.geometry.bytes(unit).start,
+            },
             fault,
         }
     }

@@ -1,7 +1,7 @@
 //! What all handles of an engine share: the pool, the rings, the open fields and the accounts.
 
 use super::builder::Config;
-use super::field::{Field, FieldShared, OpenOptions};
+use super::field::{Field, FieldShared, Member, OpenOptions};
 use super::fork;
 use super::geometry::Geometry;
 use super::hits::ThreadCounter;
@@ -31,10 +31,10 @@ const IO_BYTES_MAX: u64 = 1 << 20;
 /// Largest read that is polled for, in bytes, where the device does not say: 32 pages of the system.
 const SCATTERED_BYTES_MAX: u64 = 128 << 10;
 /// Bytes of histograms and accounts of a ring.
-const RING_TELEMETRY_BYTES: u64 = 4 * 9216 + 1024;
+const RING_TELEMETRY_BYTES: u64 = 5 * 9216 + 1024;
 
-/// Files are the same field where all of this is the same.
-type FieldIdentity = (Identity, Option<u64>, u64);
+/// Files are the same field where all of this is the same: the files, the extent and its base.
+pub(crate) type FieldIdentity = (Vec<Identity>, Option<u64>, u64);
 
 /// See the module.
 pub(crate) struct Core {
@@ -52,7 +52,8 @@ pub(crate) struct Core {
     pub(crate) spin: Arc<SpinGate>,
     metadata_left: AtomicU64,
     rings: Mutex<Vec<Arc<Ring>>>,
-    fields: Mutex<HashMap<FieldIdentity, Weak<FieldShared>>>,
+    /// By identity, and whether it is open as an array.
+    fields: Mutex<HashMap<(FieldIdentity, bool), Weak<FieldShared>>>,
     next_field: AtomicU32,
     /// Virtual time, where the disk is a simulated one.
     #[cfg(feature = "sim")]
@@ -170,9 +171,15 @@ impl Core {
         if self.is_forked() {
             return Err(Error::Forked);
         }
+        let file = self.open_path(path)?;
+        self.open_file(file, options, |file| self.add_to_ring(file))
+    }
+
+    /// Opens a file as the backend reads it.
+    pub(crate) fn open_path(&self, path: &Path) -> Result<OpenFile> {
         let direct = self.config.backend != BackendKind::Mmap;
         let opened = OpenFile::open(path, self.pool.frame_bytes, direct);
-        let file = opened.map_err(|fault| match fault {
+        opened.map_err(|fault| match fault {
             OpenFault::Kind(kind) => Error::NotAFile {
                 path: path.to_path_buf(),
                 kind,
@@ -181,12 +188,37 @@ impl Core {
                 path: path.to_path_buf(),
                 errno: e.raw_os_error().unwrap_or(libc::EIO),
             },
-        })?;
-        self.open_file(file, options, |file| {
-            let ring = self.ring_of(file)?;
-            let index = ring.add_file(file).map_err(|e| refused(file, &e))?;
-            Ok((ring, index))
         })
+    }
+
+    /// Makes a file known to the ring of its device: the ring, and the file's number there.
+    pub(crate) fn add_to_ring(&self, file: &Arc<OpenFile>) -> Result<(Arc<Ring>, u32)> {
+        let ring = self.ring_of(file)?;
+        let index = ring.add_file(file).map_err(|e| refused(file, &e))?;
+        Ok((ring, index))
+    }
+
+    /// The field that is open already.
+    pub(crate) fn known_field(&self, identity: &FieldIdentity, array: bool) -> Option<Field> {
+        let fields = lock(&self.fields);
+        let shared = fields.get(&(identity.clone(), array))?.upgrade()?;
+        Some(Field { shared })
+    }
+
+    pub(crate) fn new_field_id(&self) -> u32 {
+        self.next_field.fetch_add(1, Relaxed)
+    }
+
+    /// Two threads that open the same files at once get two fields; both are right, only pages are not shared.
+    pub(crate) fn remember_field(
+        &self,
+        identity: FieldIdentity,
+        array: bool,
+        shared: FieldShared,
+    ) -> Field {
+        let shared = Arc::new(shared);
+        lock(&self.fields).insert((identity, array), Arc::downgrade(&shared));
+        Field { shared }
     }
 
     /// Makes a field of an open file. `add` makes the file known to a ring: the ring, and the file's index there.
@@ -196,9 +228,9 @@ impl Core {
         options: OpenOptions,
         add: impl FnOnce(&Arc<OpenFile>) -> Result<(Arc<Ring>, u32)>,
     ) -> Result<Field> {
-        let identity = (file.identity, options.extent, options.extent_base);
-        if let Some(shared) = lock(&self.fields).get(&identity).and_then(Weak::upgrade) {
-            return Ok(Field { shared });
+        let identity = (vec![file.identity], options.extent, options.extent_base);
+        if let Some(field) = self.known_field(&identity, false) {
+            return Ok(field);
         }
         let geometry = self.geometry(&file, options)?;
         let name_bytes = file.path.as_os_str().len();
@@ -212,18 +244,22 @@ impl Core {
                 return Err(e);
             }
         };
-        let shared = Arc::new(FieldShared {
+        let shared = FieldShared {
             core: self.clone(),
-            ring,
-            file,
-            file_index,
-            id: self.next_field.fetch_add(1, Relaxed),
+            path: file.path.clone(),
+            members: Box::new([Some(Member {
+                ring,
+                file,
+                file_index,
+            })]),
+            array: None,
+            complete: true,
+            grants: Vec::new(),
+            id: self.new_field_id(),
             geometry,
             charged,
-        });
-        // Two threads that open the same file at once get two fields; both are right, only pages are not shared.
-        lock(&self.fields).insert(identity, Arc::downgrade(&shared));
-        Ok(Field { shared })
+        };
+        Ok(self.remember_field(identity, false, shared))
     }
 
     fn geometry(&self, file: &OpenFile, options: OpenOptions) -> Result<Geometry> {
@@ -350,7 +386,7 @@ impl Core {
     }
 }
 
-fn refused(file: &OpenFile, e: &std::io::Error) -> Error {
+pub(crate) fn refused(file: &OpenFile, e: &std::io::Error) -> Error {
     Error::Open {
         path: file.path.clone(),
         errno: e.raw_os_error().unwrap_or(libc::EIO),

@@ -1,6 +1,7 @@
 //! A file of any size, read through the pool.
 
 use super::Engine;
+use super::array::ArrayMap;
 use super::claim::Pinned;
 use super::core::Core;
 use super::future::ReadFuture;
@@ -8,19 +9,44 @@ use super::geometry::Geometry;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::ring::file::OpenFile;
+use crate::ring::grant::Grant;
 use crate::ring::handle::Ring;
 use crate::ring::shared::Control;
 use crate::tiers::pool::Pool;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What all handles of an open file share.
-pub(crate) struct FieldShared {
-    pub(crate) core: Arc<Core>,
+/// A file of a field, and who reads it.
+pub(crate) struct Member {
     pub(crate) ring: Arc<Ring>,
     pub(crate) file: Arc<OpenFile>,
+    /// The file's number in the ring.
     pub(crate) file_index: u32,
+}
+
+impl Member {
+    /// Closes the file, once its last read is done.
+    pub(crate) fn forget(&self) {
+        self.ring.shared.control(Control::RemoveFile {
+            index: self.file_index,
+        });
+    }
+}
+
+/// What all handles of an open field share.
+pub(crate) struct FieldShared {
+    pub(crate) core: Arc<Core>,
+    /// One file, or those of an array; `None` for one that is missing.
+    pub(crate) members: Box<[Option<Member>]>,
+    /// Where pages lie on the members, and their checksums; `None` for a file that is read as it is.
+    pub(crate) array: Option<Box<ArrayMap>>,
+    /// No member is missing.
+    pub(crate) complete: bool,
+    /// What is not as it should be with an array, for the report.
+    pub(crate) grants: Vec<Grant>,
+    /// What errors call it: the path of the first file.
+    pub(crate) path: PathBuf,
     pub(crate) id: u32,
     pub(crate) geometry: Geometry,
     /// Bytes charged to the metadata budget.
@@ -31,6 +57,29 @@ impl FieldShared {
     #[inline]
     pub(crate) fn pool(&self) -> &Pool {
         &self.core.pool
+    }
+
+    /// The number of the member that a unit lies on.
+    #[inline]
+    pub(crate) fn member_number(&self, unit: u64) -> u32 {
+        self.array
+            .as_deref()
+            .map_or(0, |array| array.member_of(unit))
+    }
+
+    /// The member that a unit lies on, where it is not missing.
+    #[inline]
+    pub(crate) fn member_of(&self, unit: u64) -> Option<&Member> {
+        self.members
+            .get(self.member_number(unit) as usize)?
+            .as_ref()
+    }
+
+    /// The ring of all members, where they share one.
+    pub(crate) fn only_ring(&self) -> Option<&Arc<Ring>> {
+        let mut rings = self.members.iter().flatten().map(|member| &member.ring);
+        let first = rings.next()?;
+        rings.all(|ring| Arc::ptr_eq(ring, first)).then_some(first)
     }
 
     /// Checks a range and finds its units: (first, count). An empty range has none.
@@ -44,25 +93,41 @@ impl FieldShared {
         }
         let first = self.geometry.unit(range.start);
         let last = self.geometry.unit(range.end - 1);
-        if first == last {
-            // One unit fits the pool: `open` has seen to that.
+        if first == last && self.complete {
+            // One unit fits the pool, and so do the directory pages above it: `open` has seen to that.
             return Ok((first, 1));
         }
         let count = last - first + 1;
         let frames = u64::from(self.pool().frame_count());
-        if count.saturating_mul(u64::from(self.geometry.span)) > frames {
-            return Err(Error::RangeTooLarge {
-                need: count.saturating_mul(u64::from(self.geometry.span)),
-                frames,
-            });
+        let mut need = count.saturating_mul(u64::from(self.geometry.span));
+        if let Some(array) = self.array.as_deref()
+            && need <= frames
+        {
+            if let Some((member, page)) = array.missing(first, count as u32) {
+                return Err(self.missing(member, page));
+            }
+            need += u64::from(array.nodes_above(first, count as u32));
+        }
+        if need > frames {
+            return Err(Error::RangeTooLarge { need, frames });
         }
         Ok((first, count as u32))
     }
 
     #[cold]
+    fn missing(&self, member: u32, page: u64) -> Error {
+        Error::MissingMember {
+            path: self.path.clone(),
+            member,
+            members: self.members.len() as u32,
+            page: Some(page),
+        }
+    }
+
+    #[cold]
     fn out_of_bounds(&self, range: &Range<u64>) -> Error {
         Error::OutOfBounds {
-            path: self.file.path.clone(),
+            path: self.path.clone(),
             start: range.start,
             end: range.end,
             len: self.geometry.len,
@@ -130,9 +195,9 @@ impl Drop for FieldShared {
             return;
         }
         self.core.forget_field(self);
-        self.ring.shared.control(Control::RemoveFile {
-            index: self.file_index,
-        });
+        for member in self.members.iter().flatten() {
+            member.forget();
+        }
     }
 }
 
@@ -148,7 +213,7 @@ pub struct Field {
 impl std::fmt::Debug for Field {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Field")
-            .field("path", &self.shared.file.path)
+            .field("path", &self.shared.path)
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
@@ -165,14 +230,20 @@ impl Field {
         self.len() == 0
     }
 
-    /// The path it was opened by.
+    /// The path it was opened by; of an array that of its first file.
     pub fn path(&self) -> &Path {
-        &self.shared.file.path
+        &self.shared.path
     }
 
     /// True where reads bypass the page cache.
     pub fn is_direct(&self) -> bool {
-        self.shared.file.direct
+        let mut members = self.shared.members.iter().flatten();
+        members.all(|member| member.file.direct)
+    }
+
+    /// True for a packed field, whose pages are compared with their checksums.
+    pub fn is_checked(&self) -> bool {
+        self.shared.array.is_some()
     }
 
     /// The engine it belongs to.

@@ -6,7 +6,7 @@ use super::field::FieldShared;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::ring::fault::Fault;
-use crate::ring::lane::{Chain, Lane};
+use crate::ring::lane::Lane;
 use crate::tiers::frame::Phase;
 use crate::tiers::pool::Pool;
 use crate::tiers::wait::Notify;
@@ -78,9 +78,8 @@ impl<'f> ReadFuture<'f> {
         if count == 0 {
             return Poll::Ready(Ok(self.view(Pinned::NOTHING)));
         }
-        let mut chain = Chain::new();
-        let pinned = match field.try_claim(first, count, &mut chain) {
-            Ok(pinned) => pinned,
+        let (pinned, chains) = match field.try_claim(first, count) {
+            Ok(claimed) => claimed,
             Err(exhausted) => {
                 return match exhausted.in_flight {
                     Some(frame) => self.wait_for_room(frame, context),
@@ -88,7 +87,7 @@ impl<'f> ReadFuture<'f> {
                 };
             }
         };
-        field.ring.shared.submit(Lane::Demand, &chain);
+        field.submit(Lane::Demand, &chains);
         if pinned.loading == 0 {
             return Poll::Ready(Ok(self.view(pinned)));
         }
@@ -106,7 +105,7 @@ impl<'f> ReadFuture<'f> {
             op,
             failed: None,
         };
-        field.ring.shared.begin_wait();
+        field.begin_wait();
         self.go_on(context)
     }
 
@@ -143,31 +142,41 @@ impl<'f> ReadFuture<'f> {
         };
         let (field, pool) = (self.field, self.pool());
         while pinned.loading > 0 {
-            let unit = pinned.first + u64::from(pinned.loading) - 1;
+            let unit = field.waits_for(&pinned);
             let Some(frame) = field.frame_of(&pinned, unit) else {
                 pinned.loading -= 1;
                 continue;
             };
-            match pool.outcome(frame) {
+            match field.outcome(unit, frame) {
                 None => {
                     self.state = State::Reading { pinned, op, failed };
                     pool.ops.rearm(op, Notify::Waker(context.waker().clone()));
-                    if pool.ops.register(pool.frame(frame), op) {
-                        return Poll::Pending;
+                    if !pool.ops.register(pool.frame(frame), op) {
+                        // Its list is closed: the outcome is a few instructions of another thread away.
+                        std::thread::yield_now();
+                        continue;
                     }
-                    // Its list is closed: the outcome is a few instructions of another thread away.
-                    std::thread::yield_now();
+                    // Read between the look and the link, nobody else may be there to check it. Whoever does so, this
+                    // task is woken when it is over.
+                    if pool.is_unchecked(frame) {
+                        let _ = field.outcome(unit, frame);
+                    }
+                    return Poll::Pending;
                 }
                 Some(outcome) => {
                     pinned.loading -= 1;
-                    if let Err(fault) = outcome {
-                        failed = Some((unit, fault));
+                    match outcome {
+                        Ok(()) => {}
+                        // That a directory page failed has been said.
+                        Err(Fault::Directory) if failed.is_some() => {}
+                        Err(fault) => failed = Some((unit, fault)),
                     }
                 }
             }
         }
         pool.ops.release(op);
-        field.ring.shared.end_wait();
+        field.unpin_nodes(&mut pinned);
+        field.end_wait();
         self.state = State::Over;
         match failed {
             None => Poll::Ready(Ok(self.view(pinned))),
@@ -203,7 +212,7 @@ impl<'f> ReadFuture<'f> {
             }
             State::Reading { pinned, op, .. } => {
                 self.pool().ops.abandon(op);
-                self.field.ring.shared.end_wait();
+                self.field.end_wait();
                 self.field.unpin(&pinned);
             }
         }
@@ -251,12 +260,12 @@ impl<'f> Future for ReadFuture<'f> {
                 >= deadline.as_nanos() as u64
         {
             let page = match this.state {
-                State::Reading { pinned, .. } => pinned.waits_for(),
+                State::Reading { pinned, .. } => this.field.waits_for(&pinned),
                 _ => this.field.geometry.unit(this.range.start),
             };
             this.let_go();
             return Poll::Ready(Err(Error::TimedOut {
-                path: this.field.file.path.clone(),
+                path: this.field.path.clone(),
                 page,
                 deadline,
             }));

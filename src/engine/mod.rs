@@ -1,8 +1,10 @@
 //! The rooms put together: the builder, fields, views, batches, futures, plans, and what an engine says of itself.
 
-pub(crate) mod batch;
+pub(crate) mod array;
+mod batch;
 pub(crate) mod builder;
 mod cgroup;
+mod chains;
 mod claim;
 pub(crate) mod core;
 pub(crate) mod field;
@@ -12,6 +14,7 @@ pub(crate) mod future;
 mod geometry;
 mod hits;
 mod layout;
+pub(crate) mod packed;
 pub(crate) mod model;
 pub(crate) mod plan;
 mod prefetch;
@@ -25,6 +28,7 @@ use crate::error::Result;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use array::ArrayOptions;
 pub use batch::{Batch, Ready};
 pub use builder::{EngineBuilder, Prefetch, Spin};
 pub use field::{Field, OpenOptions};
@@ -35,6 +39,9 @@ pub use model::tokenizer::{Decoder, EncodeOptions, Message, Role, Tokenizer};
 pub use model::{
     Arithmetic, Cancel, Finish, Generation, KvFormat, Model, ModelOptions, ModelPlan, ModelStats,
     Sampling, Session, SessionOptions,
+};
+pub use packed::{
+    Pack, Packed, PackedField, PackedFile, PackedTensor, Progress, SourceFormat, TensorRole,
 };
 pub use plan::{FieldRange, Plan};
 pub use report::Report;

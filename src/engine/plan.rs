@@ -7,7 +7,7 @@ use super::Engine;
 use super::builder::Prefetch;
 use super::core::Core;
 use super::field::{Field, FieldShared};
-use crate::ring::lane::{Chain, Lane};
+use crate::ring::lane::Lane;
 use crate::ring::shared::Control;
 use crate::sync::{Mutex, lock};
 use crate::tiers::pool::Purpose;
@@ -174,7 +174,7 @@ impl Core {
                 continue;
             };
             let end = range.end.min(shared.geometry.len);
-            let mut chain = Chain::new();
+            let mut chains = shared.chains();
             let mut full = false;
             if range.start < end && shared.ready().is_ok() {
                 let last = shared.geometry.unit(end - 1);
@@ -185,7 +185,7 @@ impl Core {
                         Purpose::Planned,
                         queued_ns,
                         inner.epoch,
-                        &mut chain,
+                        &mut chains,
                     ) {
                         full = true;
                         break;
@@ -194,7 +194,7 @@ impl Core {
                     unit += 1;
                 }
                 inner.unit = Some(unit);
-                shared.ring.shared.submit(Lane::Prefetch, &chain);
+                shared.submit(Lane::Prefetch, &chains);
             }
             if full {
                 return;

@@ -45,9 +45,11 @@ impl Report {
                 ));
             }
         }
-        for field in core.open_fields() {
-            let path = field.file.path.display();
-            let why = field.file.why_buffered;
+        let fields = core.open_fields();
+        let files = fields.iter().flat_map(|field| &field.members).flatten();
+        for file in files.map(|member| &member.file) {
+            let path = file.path.display();
+            let why = file.why_buffered;
             rows.push(if core.config.backend == BackendKind::Mmap {
                 if why.is_empty() {
                     Grant::full(format!("{path}: mapping"), "yes, through the page cache")
@@ -60,10 +62,10 @@ impl Report {
                         "another backend: this one gains nothing here",
                     )
                 }
-            } else if field.file.direct {
+            } else if file.direct {
                 Grant::full(
                     format!("{path}: direct I/O"),
-                    format!("yes, aligned to {} bytes", field.file.align),
+                    format!("yes, aligned to {} bytes", file.align),
                 )
             } else {
                 Grant::less(
@@ -74,7 +76,7 @@ impl Report {
                     "put the file on ext4, xfs, btrfs or a block device",
                 )
             });
-            if let Some(what) = field.file.changed() {
+            if let Some(what) = file.changed() {
                 rows.push(Grant::less(
                     format!("{path}: content"),
                     "as at open",
@@ -83,6 +85,9 @@ impl Report {
                     "open it again",
                 ));
             }
+        }
+        for field in &fields {
+            rows.extend(field.grants.iter().cloned());
         }
         Report { rows }
     }

@@ -47,6 +47,12 @@ pub struct Stats {
     pub bisections: u64,
     /// Pages that could not be read.
     pub failed_pages: u64,
+    /// Pages of packed fields that were compared with their checksums.
+    pub checked_pages: u64,
+    /// How long one took, in nanoseconds: median, 99 %, 99.9 %.
+    pub verify_ns: [u64; 3],
+    /// Comparisons that failed; each page is read twice before it fails.
+    pub checksum_mismatches: u64,
     /// Hand-overs to the kernel that held reads.
     pub batches: u64,
     /// Reads in flight after those hand-overs, summed: over `batches` it is the mean depth.
@@ -115,11 +121,19 @@ impl Stats {
             stats.inline_ios += counters.inline_ios.load(Relaxed);
             stats.retries += counters.retries.load(Relaxed);
             stats.bisections += counters.bisections.load(Relaxed);
+            stats.checksum_mismatches += counters.checksum_mismatches.load(Relaxed);
             stats.failed_pages += counters.failed_slots.load(Relaxed);
             stats.batches += counters.batches.load(Relaxed);
             stats.depth_sum += counters.depth_sum.load(Relaxed);
             stats.wakeups += counters.wakeups.load(Relaxed);
         }
+        let quantiles = |counts: &[u64]| [0.5, 0.99, 0.999].map(|q| Histogram::quantile(counts, q));
+        let mut verified = vec![0; Histogram::buckets()];
+        for ring in &rings {
+            ring.shared.verify_ns.add_to(&mut verified);
+        }
+        stats.checked_pages = verified.iter().sum();
+        stats.verify_ns = quantiles(&verified);
         let lane = |lane: Lane| {
             let mut queue = vec![0; Histogram::buckets()];
             let mut device = queue.clone();
@@ -127,8 +141,6 @@ impl Stats {
                 ring.shared.times(lane).queue_ns.add_to(&mut queue);
                 ring.shared.times(lane).device_ns.add_to(&mut device);
             }
-            let quantiles =
-                |counts: &[u64]| [0.5, 0.99, 0.999].map(|q| Histogram::quantile(counts, q));
             LaneStats {
                 reads: device.iter().sum(),
                 queue_ns: quantiles(&queue),
@@ -154,6 +166,11 @@ impl Stats {
     pub fn mean_depth(&self) -> f64 {
         share(self.depth_sum, self.batches)
     }
+}
+
+fn us(ns: [u64; 3]) -> String {
+    ns.map(|ns| format!("{:.1}", ns as f64 / 1000.0))
+        .join(" / ")
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -203,11 +220,16 @@ impl fmt::Display for Stats {
             self.prefetch_ios,
             self.prefetch_bytes
         )?;
+        if self.checked_pages > 0 {
+            writeln!(
+                f,
+                "checksums  {} pages compared in {} µs (50 / 99 / 99.9 %), {} mismatches",
+                self.checked_pages,
+                us(self.verify_ns),
+                self.checksum_mismatches
+            )?;
+        }
         for (name, lane) in [("demand", &self.demand), ("prefetch", &self.prefetch)] {
-            let us = |ns: [u64; 3]| {
-                ns.map(|ns| format!("{:.1}", ns as f64 / 1000.0))
-                    .join(" / ")
-            };
             writeln!(
                 f,
                 "{name:<9}  {} reads; in queue {} µs, in device {} µs (50 / 99 / 99.9 %)",

@@ -135,6 +135,7 @@ impl<'f> View<'f> {
             count: self.pins,
             frame: self.frame,
             loading: 0,
+            nodes: 0,
         }
     }
 

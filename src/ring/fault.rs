@@ -18,6 +18,10 @@ pub enum Fault {
     LoopFailed,
     /// The field was closed before this prefetch was issued.
     Closed,
+    /// The page is not what its checksum says, twice: damaged, misdirected, or of another time.
+    Checksum,
+    /// The directory page with this page's checksum could not be read.
+    Directory,
 }
 
 impl Fault {
@@ -30,6 +34,8 @@ impl Fault {
             Fault::Shutdown => (4, 0),
             Fault::LoopFailed => (5, 0),
             Fault::Closed => (6, 0),
+            Fault::Checksum => (7, 0),
+            Fault::Directory => (8, 0),
         };
         kind << 32 | u64::from(value)
     }
@@ -43,6 +49,8 @@ impl Fault {
             4 => Fault::Shutdown,
             5 => Fault::LoopFailed,
             6 => Fault::Closed,
+            7 => Fault::Checksum,
+            8 => Fault::Directory,
             _ => Fault::Os(value as i32),
         }
     }
@@ -63,6 +71,11 @@ impl fmt::Display for Fault {
                 "the submission loop of this device failed; build a new engine"
             ),
             Fault::Closed => write!(f, "the field was closed"),
+            Fault::Checksum => write!(
+                f,
+                "not what its checksum says, read twice: damaged, misdirected or stale; restore the file from its source"
+            ),
+            Fault::Directory => write!(f, "the directory page with its checksum cannot be read"),
         }
     }
 }
@@ -81,6 +94,8 @@ mod tests {
             Fault::Shutdown,
             Fault::LoopFailed,
             Fault::Closed,
+            Fault::Checksum,
+            Fault::Directory,
         ] {
             assert_eq!(Fault::decode(fault.encode()), fault);
         }

@@ -1,7 +1,7 @@
 //! Opening a file for direct reads, and knowing it again.
 
 use crate::ring::sys::{self, DirectIo};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -176,6 +176,21 @@ impl OpenFile {
     /// The descriptor reads go to.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Locks the file against writers (flock(2)) until it is closed; false where one has it.
+    pub(crate) fn lock_shared(&self) -> io::Result<bool> {
+        match self.file.try_lock_shared() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            // A file system without locks has no writer that holds one.
+            Err(TryLockError::Error(e))
+                if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOLCK)) =>
+            {
+                Ok(true)
+            }
+            Err(TryLockError::Error(e)) => Err(e),
+        }
     }
 
     /// Compares the open file with what it was at `open`.

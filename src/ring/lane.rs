@@ -49,6 +49,8 @@ const PROMOTING: u32 = 2;
 /// Somebody waits for the slot. Set by a reader that joins a prefetch, which may be before the prefetch is linked, let
 /// alone pushed; so it is not cleared by linking, and a slot can carry it for no reason, which costs nothing.
 const WANTED: u32 = 4;
+/// What is read has a checksum, and is not to be used before it was compared.
+const CHECKED: u32 = 16;
 
 /// Which queue of the device a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +115,15 @@ impl Slot {
     pub(crate) fn unwant(&self) {
         self.flags.fetch_and(!WANTED, Ordering::AcqRel);
     }
+    pub(crate) fn is_checked(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & CHECKED != 0
+    }
+    fn set_checked(&self, checked: bool) {
+        match checked {
+            true => self.flags.fetch_or(CHECKED, Ordering::Relaxed),
+            false => self.flags.fetch_and(!CHECKED, Ordering::Relaxed),
+        };
+    }
     pub(crate) fn promotion_taken(&self) {
         self.flags.fetch_and(!PROMOTING, Ordering::AcqRel);
     }
@@ -129,6 +140,8 @@ pub(crate) struct Request {
     pub(crate) queued_ns: u64,
     /// The plan a prefetch belongs to; 0 for none.
     pub(crate) epoch: u32,
+    /// What is read has a checksum, and is not to be used before it was compared.
+    pub(crate) checked: bool,
 }
 
 /// All slots of a pool; shared by the rings of all devices.
@@ -162,6 +175,7 @@ impl Slots {
         slot.queued_ns.store(request.queued_ns, Ordering::Relaxed);
         slot.epoch.store(request.epoch, Ordering::Relaxed);
         slot.set_lane(request.lane);
+        slot.set_checked(request.checked);
         slot.next.store(chain.head, Ordering::Relaxed);
         if chain.head == NIL {
             chain.tail = index;
@@ -207,7 +221,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new() -> Chain {
+    pub(crate) const fn new() -> Chain {
         Chain {
             head: NIL,
             tail: NIL,
@@ -311,6 +325,7 @@ mod tests {
             lane: Lane::Demand,
             queued_ns: 0,
             epoch: 0,
+            checked: false,
         }
     }
 
@@ -355,6 +370,7 @@ mod loom_tests {
                             lane: Lane::Demand,
                             queued_ns: 0,
                             epoch: 0,
+                            checked: false,
                         };
                         shared.0.link(index, request, &mut chain);
                     }

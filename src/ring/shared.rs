@@ -3,7 +3,7 @@
 use crate::ring::fault::Fault;
 use crate::ring::file::OpenFile;
 use crate::ring::lane::{Chain, Lane, LaneStack, Slots};
-use crate::ring::telemetry::{Counters, LaneTimes};
+use crate::ring::telemetry::{Counters, Histogram, LaneTimes};
 use crate::ring::wake::WakeWord;
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 use std::collections::VecDeque;
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     demand_times: LaneTimes,
     prefetch_times: LaneTimes,
+    /// Time that comparing a page with its checksum took.
+    pub(crate) verify_ns: Histogram,
     /// Errno of the last failure of the backend itself; 0 = none.
     backend_error: AtomicU32,
 }
@@ -79,6 +81,7 @@ impl Shared {
             counters: Counters::default(),
             demand_times: LaneTimes::new(),
             prefetch_times: LaneTimes::new(),
+            verify_ns: Histogram::new(),
             backend_error: AtomicU32::new(0),
         }
     }
@@ -248,6 +251,7 @@ mod loom_tests {
                         lane: Lane::Prefetch,
                         queued_ns: 0,
                         epoch: 0,
+                        checked: false,
                     };
                     shared.slots.link(0, request, &mut chain);
                     shared.submit(Lane::Prefetch, &chain);

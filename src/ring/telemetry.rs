@@ -108,6 +108,8 @@ pub(crate) struct Counters {
     pub(crate) retries: AtomicU64,
     /// Reads issued again to find the bad pages in a failed range.
     pub(crate) bisections: AtomicU64,
+    /// Pages that were not what their checksum says.
+    pub(crate) checksum_mismatches: AtomicU64,
     /// Pages that failed.
     pub(crate) failed_slots: AtomicU64,
     /// Batches handed to the kernel that held at least one read.

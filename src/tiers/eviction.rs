@@ -54,11 +54,11 @@ impl EvictionPolicy for Clock {
                 _ if state.pins() != 0 => None,
                 Phase::Free => frame.claim(Phase::Free, 0),
                 Phase::Failed => frame.claim_leaving(),
-                Phase::Resident if state.is_referenced() && !state.has(keep) => {
+                Phase::Resident | Phase::Loaded if state.is_referenced() && !state.has(keep) => {
                     frame.unreference();
                     None
                 }
-                Phase::Resident => frame.claim(Phase::Resident, keep),
+                phase @ (Phase::Resident | Phase::Loaded) => frame.claim(phase, keep),
                 _ => None,
             };
             if let Some(state) = claimed {

@@ -11,8 +11,14 @@
 //!              ▲             │           │ publish of a newer version
 //!              │             ▼           ▼
 //!              └───────── Failed      Resident + STALE ──▶ Claimed (last unpin)
+//!
+//!            complete (ok)      begin_check              end_check
+//!   Loading ──────────▶ Loaded ────────────▶ Checking ──────────▶ Resident | Failed
+//!      ▲                                         │ read again
+//!      └─────────────────────────────────────────┘
 //! ```
-//! `Failed` goes back to `Loading` where the page was given up without a read and somebody asks for it again.
+//! `Failed` goes back to `Loading` where the page was given up without a read and somebody asks for it again. Pages with a
+//! checksum go through `Loaded` and `Checking`: whoever waits for one first checks it, and the others wait on.
 //!
 //! `Claimed` belongs to one thread. `Loading` belongs to the device's submission loop (or to the caller that reads
 //! inline). A lookup may add a pin to a frame in any phase before it sees that the page is not there; so every change
@@ -36,6 +42,10 @@ pub(crate) const PLANNED: u64 = 1 << 42;
 pub(crate) const AHEAD: u64 = 1 << 44;
 /// A newer version of the page has been published.
 const STALE: u64 = 1 << 43;
+/// Part of a field's directory, without which no page of it can be checked.
+pub(crate) const DIRECTORY: u64 = 1 << 45;
+/// Units from this number on are a field's directory.
+pub(crate) const DIRECTORY_UNITS: u64 = 1 << 63;
 const PHASE_SHIFT: u32 = 56;
 const PHASES: u64 = 0xff << PHASE_SHIFT;
 
@@ -57,6 +67,10 @@ pub(crate) enum Phase {
     Member = 5,
     /// The kernel never answered: never used again.
     Lost = 6,
+    /// Holds what was read; nobody has compared it with its checksum.
+    Loaded = 7,
+    /// Belongs to the thread that compares it with its checksum.
+    Checking = 8,
 }
 
 impl Phase {
@@ -78,13 +92,16 @@ impl State {
             3 => Phase::Resident,
             4 => Phase::Failed,
             5 => Phase::Member,
+            7 => Phase::Loaded,
+            8 => Phase::Checking,
             _ => Phase::Lost,
         }
     }
-    pub(crate) fn is_resident(self) -> bool {
-        self.0 & PHASES == Phase::Resident.bits()
+    /// Holds a page that nobody is busy with.
+    pub(crate) fn is_whole(self) -> bool {
+        matches!(self.phase(), Phase::Resident | Phase::Loaded)
     }
-    /// Holds the newest version of its page.
+    /// Holds the newest version of its page, which may be read.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
         self.0 & (PHASES | STALE) == Phase::Resident.bits()
@@ -106,7 +123,7 @@ impl State {
     pub(crate) fn is_leaving(self) -> bool {
         match self.phase() {
             Phase::Failed => true,
-            Phase::Resident => self.is_stale(),
+            Phase::Resident | Phase::Loaded => self.is_stale(),
             _ => false,
         }
     }
@@ -277,10 +294,33 @@ impl Frame {
         self.change(Phase::Failed, Phase::Loading);
     }
 
-    /// Loading → Resident, Failed or Lost. Release: the page's bytes, or the fault, are visible with it.
+    /// Loading → Resident, Loaded, Failed or Lost. Release: the page's bytes, or the fault, are visible with it.
     /// Returns the state before.
     pub(crate) fn finish_loading(&self, phase: Phase) -> State {
         self.change(Phase::Loading, phase)
+    }
+
+    /// Loaded → Checking; one of several callers, who have pinned the frame, wins.
+    pub(crate) fn begin_check(&self) -> bool {
+        let mut seen = self.state.load(Ordering::Acquire);
+        while State(seen).phase() == Phase::Loaded {
+            let checking = seen - Phase::Loaded.bits() + Phase::Checking.bits();
+            match self.state.compare_exchange_weak(
+                seen,
+                checking,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Checking → Resident, Failed, or Loading again, by the thread that checks. Returns the state before.
+    pub(crate) fn end_check(&self, phase: Phase) -> State {
+        self.change(Phase::Checking, phase)
     }
 
     /// Claimed → another phase.

@@ -166,10 +166,11 @@ impl Ops {
                 return false;
             }
             self.op(index).next.store(head, Ordering::Relaxed);
+            // Acquire: where the list was emptied because the page is to be checked, its phase is seen with that.
             match frame.waiters.compare_exchange_weak(
                 head,
                 index,
-                Ordering::Release,
+                Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return true,
@@ -247,6 +248,13 @@ impl Ops {
     #[must_use]
     pub(crate) fn close(&self, frame: &Frame) -> Waiters {
         Waiters(frame.waiters.swap(CLOSED, Ordering::AcqRel))
+    }
+
+    /// Takes everyone out of a frame's list and leaves it open. Always a write, so that whoever links itself afterwards
+    /// sees what happened before.
+    #[must_use]
+    pub(crate) fn take(&self, frame: &Frame) -> Waiters {
+        Waiters(frame.waiters.swap(EMPTY, Ordering::AcqRel))
     }
 
     /// Notifies everyone who was in a list. Batches are collected in `batches`.

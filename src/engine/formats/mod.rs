@@ -6,5 +6,6 @@
 pub(crate) mod charge;
 pub(crate) mod cursor;
 pub(crate) mod gguf;
+pub(crate) mod part;
 mod records;
 pub(crate) mod safetensors;

@@ -1,9 +1,12 @@
 //! Free frames: giving them out, making more by eviction, finding adjacent ones for extents.
 
 use super::{Exhausted, Pool, Purpose};
-use crate::sync::lock;
+use crate::sync::{Ordering, lock};
 use crate::tiers::eviction::EvictionPolicy;
-use crate::tiers::frame::{AHEAD, PLANNED, Phase};
+use crate::tiers::frame::{AHEAD, DIRECTORY, PLANNED, Phase};
+
+/// Directory pages are spared while they take at most this part of the frames.
+const DIRECTORY_PART: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Allocation {
@@ -27,7 +30,7 @@ impl Pool {
             Purpose::Demand => PLANNED,
             // What was read ahead is not given up for more of the same.
             Purpose::Prefetch | Purpose::Planned => AHEAD,
-        };
+        } | self.spared_directory();
         let found = if span == 1 {
             self.allocate_one(&mut allocation, spare_first).or_else(|| {
                 (purpose == Purpose::Demand).then(|| self.allocate_one(&mut allocation, 0))?
@@ -43,6 +46,13 @@ impl Pool {
         found.ok_or_else(|| Exhausted {
             in_flight: self.unpinned_in_flight(),
         })
+    }
+
+    /// The flag of directory pages while they are few enough to be spared: one stands for hundreds of pages, each of
+    /// which costs a second read without it.
+    fn spared_directory(&self) -> u64 {
+        let few = self.directory.load(Ordering::Relaxed) <= self.frame_count() / DIRECTORY_PART;
+        if few { DIRECTORY } else { 0 }
     }
 
     fn allocate_one(&self, allocation: &mut Allocation, keep: u64) -> Option<u32> {
@@ -87,7 +97,7 @@ impl Pool {
                     _ if aligned && have == 0 && !at.is_multiple_of(span) => 0,
                     Phase::Free if state.pins() == 0 => 1,
                     Phase::Failed if state.pins() == 0 => self.span(at),
-                    Phase::Resident if state.pins() == 0 && !state.has(keep) => {
+                    Phase::Resident | Phase::Loaded if state.pins() == 0 && !state.has(keep) => {
                         if spare_referenced && state.is_referenced() {
                             frame.unreference();
                             0
@@ -98,7 +108,14 @@ impl Pool {
                     _ => 0,
                 };
                 let step = match (units, state.phase()) {
-                    (0, Phase::Resident | Phase::Loading | Phase::Failed) => self.span(at),
+                    (
+                        0,
+                        Phase::Resident
+                        | Phase::Loaded
+                        | Phase::Checking
+                        | Phase::Loading
+                        | Phase::Failed,
+                    ) => self.span(at),
                     (0, _) => 1,
                     (n, _) => n,
                 }
@@ -133,6 +150,7 @@ impl Pool {
             let claimed = frame
                 .claim(Phase::Free, 0)
                 .or_else(|| frame.claim(Phase::Resident, keep))
+                .or_else(|| frame.claim(Phase::Loaded, keep))
                 .or_else(|| frame.claim_leaving());
             if let Some(state) = claimed {
                 at += self.take_out(at, state);

@@ -18,6 +18,9 @@ impl Pool {
         let phase = match outcome {
             Ok(()) => {
                 self.clear_tail(index, self.span(index));
+                if self.slots.get(index).is_checked() {
+                    return self.loaded(index, batches);
+                }
                 Phase::Resident
             }
             Err(fault) => {

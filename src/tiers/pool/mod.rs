@@ -1,6 +1,7 @@
 //! The page pool: frames, the table that finds them, and the ways of a page in and out.
 
 mod allocation;
+mod check;
 mod completion;
 mod read_ahead;
 
@@ -10,7 +11,10 @@ use crate::ring::lane::Slots;
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::tiers::arena::Arena;
 use crate::tiers::eviction::Clock;
-use crate::tiers::frame::{AHEAD, Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase, State};
+use crate::tiers::frame::{
+    AHEAD, DIRECTORY, DIRECTORY_UNITS, Frame, FrameDetail, Key, NIL, PLANNED, PREFETCHED, Phase,
+    State,
+};
 use crate::tiers::table::{Bucket, Lookup, PageTable};
 use crate::tiers::wait::Ops;
 use std::sync::Arc;
@@ -30,6 +34,8 @@ pub(crate) struct Pool {
     pub(crate) frame_bytes: u64,
     /// Frames of units that carry `AHEAD`.
     speculative: AtomicU32,
+    /// Frames of units that carry `DIRECTORY`.
+    directory: AtomicU32,
     pub(crate) counters: PoolCounters,
 }
 
@@ -97,6 +103,7 @@ impl Pool {
             policy,
             frame_bytes,
             speculative: AtomicU32::new(0),
+            directory: AtomicU32::new(0),
             counters: PoolCounters::default(),
         }
     }
@@ -232,11 +239,16 @@ impl Pool {
         let frame = self.frame(index);
         frame.set_key(key, 0);
         self.detail(index).span.store(span, Ordering::Relaxed);
-        let flags = match purpose {
+        self.detail(index).fault.store(0, Ordering::Relaxed);
+        let mut flags = match purpose {
             Purpose::Demand => 0,
             Purpose::Prefetch => PREFETCHED | AHEAD,
             Purpose::Planned => PREFETCHED | PLANNED | AHEAD,
         };
+        if key.unit >= DIRECTORY_UNITS {
+            flags |= DIRECTORY;
+            self.directory.fetch_add(span, Ordering::Relaxed);
+        }
         frame.start_loading(demand, flags);
         if !demand {
             self.speculative.fetch_add(span, Ordering::Relaxed);
@@ -250,7 +262,11 @@ impl Pool {
         let present = |state: State| match state.phase() {
             // A lost page stays lost: a second frame for it would be mistaken for the one that others have pinned.
             Phase::Lost => true,
-            Phase::Loading | Phase::Failed | Phase::Resident => !state.is_stale(),
+            Phase::Loading
+            | Phase::Loaded
+            | Phase::Checking
+            | Phase::Failed
+            | Phase::Resident => !state.is_stale(),
             _ => false,
         };
         let index = bucket.find(&self.frames, key, |frame| present(frame.state()))?;
@@ -334,13 +350,19 @@ impl Pool {
         for member in 1..span {
             self.frame(index + member).unset_member();
         }
+        if state.phase() == Phase::Loaded {
+            self.forget_waiters(index);
+        }
+        if state.has(DIRECTORY) {
+            self.directory.fetch_sub(span, Ordering::Relaxed);
+        }
         if state.has(AHEAD) {
             self.speculative.fetch_sub(span, Ordering::Relaxed);
         }
         if state.has(PREFETCHED) {
             self.counters.prefetch_wasted.fetch_add(1, Relaxed);
         }
-        if state.is_resident() {
+        if state.is_whole() {
             self.counters.evictions.fetch_add(1, Relaxed);
         }
         span
@@ -359,7 +381,7 @@ impl Pool {
         let mut census = (0, 0, 0);
         for index in 0..self.frame_count() {
             match self.frame(index).state().phase() {
-                Phase::Resident => census.0 += self.span(index),
+                Phase::Resident | Phase::Loaded | Phase::Checking => census.0 += self.span(index),
                 Phase::Loading => census.1 += self.span(index),
                 Phase::Lost => census.2 += self.span(index),
                 _ => {}

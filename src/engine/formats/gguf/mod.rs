@@ -9,7 +9,11 @@ mod tensor_type;
 mod value;
 
 use super::charge::Charge;
+use super::part::Part;
 use super::records::NameHash;
+use crate::engine::array::superblocks::is_packed;
+use crate::engine::packed::index::{FileRecord, SourceFormat};
+use crate::engine::packed::{PackedField, Placed};
 use crate::engine::{Engine, Field, FieldRange};
 use crate::error::{Error, Result};
 use header::{DIMS_MAX, FORMAT, Header, read_name};
@@ -47,19 +51,24 @@ pub struct Gguf {
 
 #[derive(Debug)]
 struct Shard {
-    field: Field,
+    part: Part,
     header: Header,
+    /// Where its tensors lie, where it was packed.
+    packed: Option<(PackedField, FileRecord)>,
 }
 
 impl Gguf {
     /// Opens the model in the file `path`, and the other files of its set where it is one of several
-    /// (`NAME-00001-of-00003.gguf`; any of them may be named).
+    /// (`NAME-00001-of-00003.gguf`; any of them may be named); or a packed field in one file.
     ///
     /// # Errors
     /// [`Error::Malformed`] where a file is not what the format requires; [`Error::MetadataBudget`] where the records do
     /// not fit; those of [`Engine::open`] and [`Field::read`].
     pub fn open(engine: &Engine, path: impl AsRef<Path>) -> Result<Gguf> {
         let path = path.as_ref();
+        if is_packed(path) {
+            return Gguf::of(&engine.open_array([path])?);
+        }
         let count = split::count(path);
         if count > SHARDS_MAX {
             return Err(malformed(path, 0, "a set of more than 65535 files"));
@@ -70,17 +79,53 @@ impl Gguf {
             charge: Charge::new(engine),
         };
         for number in 1..=count {
-            model.add(engine, &split::member(path, number), count)?;
+            let field = engine.open(split::member(path, number))?;
+            model.add(Part::whole(field), count, None)?;
         }
         Ok(model)
     }
 
-    fn add(&mut self, engine: &Engine, path: &Path, count: u32) -> Result<()> {
-        let field = engine.open(path)?;
-        let header = Header::parse(&field, &self.hasher)?;
+    /// The model in a packed field, of whatever number of files.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where the field holds no GGUF model, or where its index is not what it should be; those of
+    /// [`Field::read`].
+    pub fn of(field: &Field) -> Result<Gguf> {
+        let packed = PackedField::of(field.clone())?;
+        let mut model = Gguf {
+            shards: Vec::new(),
+            hasher: NameHash::new(),
+            charge: Charge::new(&field.engine()),
+        };
+        let files = packed.files()?;
+        let count = files.len() as u32;
+        if let Some(other) = files.iter().find(|file| file.format != SourceFormat::Gguf) {
+            let what = format!("is the packed {} file {}", other.format, other.name);
+            return Err(malformed(field.path(), 0, what));
+        }
+        for number in 0..count {
+            let (record, part) = packed.file(number)?;
+            model.add(part, count, Some((packed.clone(), record)))?;
+        }
+        Ok(model)
+    }
+
+    fn add(
+        &mut self,
+        part: Part,
+        count: u32,
+        packed: Option<(PackedField, FileRecord)>,
+    ) -> Result<()> {
+        let path = part.field.path().to_path_buf();
+        let path = path.as_path();
+        let header = Header::parse(&part, &self.hasher)?;
         let bytes = header.memory_bytes() + size_of::<Shard>() as u64;
         self.charge.add(path, bytes)?;
-        let shard = Shard { field, header };
+        let shard = Shard {
+            part,
+            header,
+            packed,
+        };
         let number = self.shards.len() as u64;
         for (key, wanted) in [("split.no", number), ("split.count", u64::from(count))] {
             let value = shard.get(&self.hasher, key)?;
@@ -101,14 +146,14 @@ impl Gguf {
         }
         for before in &self.shards {
             for at in shard.header.tensors.all() {
-                let (name, _) = shard.header.named(&shard.field, at)?;
+                let (name, _) = shard.header.named(&shard.part, at)?;
                 if before.find_tensor(&self.hasher, &name)?.is_some() {
                     return Err(malformed(
                         path,
                         at,
                         format!(
                             "tensor `{name}` is in {} too",
-                            before.field.path().display()
+                            before.part.field.path().display()
                         ),
                     ));
                 }
@@ -133,7 +178,12 @@ impl Gguf {
 
     /// The model's files.
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
-        self.shards.iter().map(|shard| &shard.field)
+        self.shards.iter().map(|shard| &shard.part.field)
+    }
+
+    /// Where the header of each file ends.
+    pub(crate) fn header_ends(&self) -> impl Iterator<Item = u64> {
+        self.shards.iter().map(|shard| shard.header.end)
     }
 
     /// Where the tensors of a file begin, one for each of [`Gguf::fields`], in bytes.
@@ -204,14 +254,14 @@ impl Gguf {
 
 impl Shard {
     fn key_at(&self, at: u64) -> Result<(String, Value)> {
-        let (key, mut cursor) = self.header.named(&self.field, at)?;
-        let value = value::read_typed(&self.field, &mut cursor)?;
+        let (key, mut cursor) = self.header.named(&self.part, at)?;
+        let value = value::read_typed(&self.part, &mut cursor)?;
         Ok((key, value))
     }
 
     fn get(&self, hasher: &NameHash, key: &str) -> Result<Option<Value>> {
         let keys = &self.header.keys;
-        let found = keys.find(hasher, key, |at, name| read_name(&self.field, at, name))?;
+        let found = keys.find(hasher, key, |at, name| read_name(&self.part, at, name))?;
         match found {
             Some(index) => {
                 let (_, value) = self.key_at(keys.at(index).unwrap_or_default())?;
@@ -223,19 +273,26 @@ impl Shard {
 
     fn find_tensor(&self, hasher: &NameHash, name: &str) -> Result<Option<usize>> {
         let tensors = &self.header.tensors;
-        tensors.find(hasher, name, |at, found| read_name(&self.field, at, found))
+        tensors.find(hasher, name, |at, found| read_name(&self.part, at, found))
     }
 
     fn tensor(&self, index: usize) -> Result<Tensor> {
         let at = self.header.tensors.at(index).unwrap_or_default();
-        let (name, record) = self.header.tensor_at(&self.field, at)?;
+        let (name, record) = self.header.tensor_at(&self.part, at)?;
+        let [row, ..] = record.dims;
+        let row_bytes = row / record.kind.block_elements() * record.kind.block_bytes();
+        let range = self.header.range_of(&record);
+        let placed = match &self.packed {
+            None => Placed::contiguous(range, row_bytes),
+            Some((packed, file)) => packed.place(file, index, row_bytes, &range)?,
+        };
         Ok(Tensor {
             name,
             dims: record.dims,
             dim_count: record.dim_count,
             kind: record.kind,
-            range: self.header.range_of(&record),
-            field: self.field.clone(),
+            placed,
+            field: self.part.field.clone(),
         })
     }
 }
@@ -257,7 +314,7 @@ pub struct Tensor {
     dims: [u64; DIMS_MAX],
     dim_count: usize,
     kind: TensorType,
-    range: Range<u64>,
+    placed: Placed,
     field: Field,
 }
 
@@ -287,14 +344,41 @@ impl Tensor {
         self.kind
     }
 
-    /// Where its bytes lie in its file.
+    /// Where its bytes lie in its field, from the first to the last. In a packed field ([`Tensor::is_packed`]) pages can end
+    /// with bytes that are no row's, and experts lie among those of other tensors: [`Tensor::runs`] are its bytes alone.
     pub fn range(&self) -> Range<u64> {
-        self.range.clone()
+        self.placed.span()
     }
 
-    /// How many bytes that is.
+    /// Bytes of its rows.
     pub fn bytes(&self) -> u64 {
-        self.range.end - self.range.start
+        self.placed.rows.bytes()
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> u64 {
+        self.placed.rows.row_bytes
+    }
+
+    /// Where rows lie, from the first byte of the first to the last of the last; of a tensor that holds several experts, rows
+    /// of one.
+    pub fn rows_at(&self, rows: Range<u64>) -> Range<u64> {
+        self.placed.rows_at(rows)
+    }
+
+    /// Its bytes in the order of its rows: ranges of its field. In a packed field none reaches beyond a page, unless a row
+    /// does; in a file there is one.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        self.placed.runs()
+    }
+
+    /// True where no row of at most a page lies in two.
+    pub fn is_packed(&self) -> bool {
+        self.placed.rows.is_padded()
+    }
+
+    pub(crate) fn placed(&self) -> &Placed {
+        &self.placed
     }
 
     /// Its file.

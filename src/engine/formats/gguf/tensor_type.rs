@@ -106,6 +106,11 @@ impl TensorType {
             .find(|&kind| kind as u32 == code)
     }
 
+    /// The number that files name it by.
+    pub(crate) fn code(self) -> u32 {
+        self as u32
+    }
+
     fn rows(self) -> Rows {
         TYPES
             .iter()

@@ -1,8 +1,8 @@
 //! Values of a file's metadata. Scalars are read when they are asked for; arrays stay in the file.
 
 use super::header::FORMAT;
-use crate::engine::Field;
 use crate::engine::formats::cursor::{Cursor, Source};
+use crate::engine::formats::part::Part;
 use crate::error::Result;
 use std::ops::Range;
 
@@ -156,7 +156,7 @@ impl Value {
 /// An array of a file's metadata, such as a vocabulary. It stays in the file: its elements are read through the pool.
 #[derive(Debug, Clone)]
 pub struct Array {
-    field: Field,
+    part: Part,
     element: ValueType,
     len: u64,
     range: Range<u64>,
@@ -178,10 +178,10 @@ impl Array {
         self.element
     }
 
-    /// Where the elements lie in their file, in bytes. Numbers are little-endian, one after the other; a string is its
+    /// Where the elements lie in their field, in bytes. Numbers are little-endian, one after the other; a string is its
     /// length in eight bytes and its bytes.
     pub fn range(&self) -> Range<u64> {
-        self.range.clone()
+        self.part.base + self.range.start..self.part.base + self.range.end
     }
 
     /// The elements in their order.
@@ -191,7 +191,7 @@ impl Array {
     pub fn iter(&self) -> ArrayIter<'_> {
         ArrayIter {
             array: self,
-            cursor: Cursor::new(&self.field, FORMAT, self.range.start, self.range.end),
+            cursor: Cursor::new(&self.part, FORMAT, self.range.start, self.range.end),
             left: self.len,
         }
     }
@@ -208,7 +208,7 @@ impl<'a> IntoIterator for &'a Array {
 /// Reads an array's elements in their order.
 pub struct ArrayIter<'a> {
     array: &'a Array,
-    cursor: Cursor<'a, Field>,
+    cursor: Cursor<'a, Part>,
     left: u64,
 }
 
@@ -225,7 +225,7 @@ impl Iterator for ArrayIter<'_> {
 
     fn next(&mut self) -> Option<Result<Value>> {
         self.left = self.left.checked_sub(1)?;
-        let value = read(&self.array.field, &mut self.cursor, self.array.element);
+        let value = read(&self.array.part, &mut self.cursor, self.array.element);
         if value.is_err() {
             self.left = 0;
         }
@@ -317,12 +317,12 @@ fn too_long<S: Source>(cursor: &Cursor<'_, S>, at: u64, len: u64) -> crate::Erro
 }
 
 /// Reads the value that the cursor stands before, its type included.
-pub(super) fn read_typed(field: &Field, cursor: &mut Cursor<'_, Field>) -> Result<Value> {
+pub(super) fn read_typed(part: &Part, cursor: &mut Cursor<'_, Part>) -> Result<Value> {
     let kind = value_type(cursor)?;
-    read(field, cursor, kind)
+    read(part, cursor, kind)
 }
 
-fn read(field: &Field, cursor: &mut Cursor<'_, Field>, kind: ValueType) -> Result<Value> {
+fn read(part: &Part, cursor: &mut Cursor<'_, Part>, kind: ValueType) -> Result<Value> {
     const WHAT: &str = "a value";
     Ok(match kind {
         V::U8 => Value::U8(u8::from_le_bytes(cursor.array(WHAT)?)),
@@ -339,7 +339,7 @@ fn read(field: &Field, cursor: &mut Cursor<'_, Field>, kind: ValueType) -> Resul
         V::String => {
             let range = cursor.string("a string")?;
             let mut bytes = vec![0; (range.end - range.start) as usize];
-            Source::read(field, range.start, &mut bytes)?;
+            part.read(range.start, &mut bytes)?;
             match String::from_utf8(bytes) {
                 Ok(text) => Value::String(text),
                 Err(e) => Value::Bytes(e.into_bytes()),
@@ -348,7 +348,7 @@ fn read(field: &Field, cursor: &mut Cursor<'_, Field>, kind: ValueType) -> Resul
         V::Array => {
             let (element, len, range) = skip_array(cursor)?;
             Value::Array(Array {
-                field: field.clone(),
+                part: part.clone(),
                 element,
                 len,
                 range,

@@ -59,6 +59,19 @@ impl Dtype {
         found.map(|&(dtype, _, _)| dtype)
     }
 
+    /// The type of number `code` in the table, for packed fields.
+    pub(crate) fn of_code(code: u32) -> Option<Dtype> {
+        TYPES.get(code as usize).map(|&(dtype, _, _)| dtype)
+    }
+
+    /// Its number in the table.
+    pub(crate) fn code(self) -> u32 {
+        TYPES
+            .iter()
+            .position(|&(dtype, _, _)| dtype == self)
+            .unwrap_or(TYPES.len()) as u32
+    }
+
     fn entry(self) -> (&'static str, u64) {
         let found = TYPES.iter().find(|&&(dtype, _, _)| dtype == self);
         found.map_or(("", 0), |&(_, name, bits)| (name, bits))

@@ -7,8 +7,12 @@ mod dtype;
 mod json;
 
 use super::charge::Charge;
+use super::part::Part;
 use super::cursor::{Cursor, Source};
 use super::records::{NameHash, Records};
+use crate::engine::array::superblocks::is_packed;
+use crate::engine::packed::index::{FileRecord, SourceFormat};
+use crate::engine::packed::{PackedField, Placed};
 use crate::engine::{Engine, Field, FieldRange};
 use crate::error::Result;
 use std::ops::Range;
@@ -40,8 +44,10 @@ const ARRAY: (u8, u8) = (b'[', b']');
 /// ```
 #[derive(Debug)]
 pub struct SafeTensors {
-    field: Field,
+    part: Part,
     header: Header,
+    /// Where its tensors lie, where it was packed.
+    packed: Option<(PackedField, FileRecord)>,
     hasher: NameHash,
     _charge: Charge,
 }
@@ -68,29 +74,73 @@ struct TensorRecord {
     end: u64,
 }
 
+impl TensorRecord {
+    /// Bytes of the elements along the last dimension; all, where those are no whole bytes.
+    fn row_bytes(&self) -> u64 {
+        let bytes = self.end - self.begin;
+        let last = self.dims.get(..self.dim_count).and_then(<[u64]>::last);
+        match last.copied().unwrap_or(1).checked_mul(self.dtype.bits()) {
+            Some(bits) if bits > 0 && bits % 8 == 0 => bits / 8,
+            _ => bytes,
+        }
+    }
+}
+
 impl SafeTensors {
-    /// Opens the file `path`.
+    /// Opens the file `path`; or the packed field in it, which is then its only file.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] where it is not what the format requires; [`crate::Error::MetadataBudget`] where the records do not
     /// fit; those of [`Engine::open`] and [`Field::read`].
     pub fn open(engine: &Engine, path: impl AsRef<Path>) -> Result<SafeTensors> {
-        let field = engine.open(path)?;
+        let path = path.as_ref();
+        if is_packed(path) {
+            return SafeTensors::of(&engine.open_array([path])?, 0);
+        }
+        SafeTensors::parse(Part::whole(engine.open(path)?), None)
+    }
+
+    /// File `number` of a packed field, as [`PackedField::files`] lists them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] where there is no such file, or it is no safetensors file; those of [`Field::read`].
+    pub fn of(field: &Field, number: u32) -> Result<SafeTensors> {
+        let packed = PackedField::of(field.clone())?;
+        let (file, part) = packed.file(number)?;
+        if file.format != SourceFormat::SafeTensors {
+            let what = format!("is the packed {} file {}", file.format, file.name);
+            return Err(crate::Error::Malformed {
+                path: field.path().to_path_buf(),
+                format: FORMAT,
+                at: 0,
+                what,
+            });
+        }
+        SafeTensors::parse(part, Some((packed, file)))
+    }
+
+    fn parse(part: Part, packed: Option<(PackedField, FileRecord)>) -> Result<SafeTensors> {
         let hasher = NameHash::new();
-        let header = Header::parse(&field, &hasher)?;
-        let mut charge = Charge::new(engine);
-        charge.add(field.path(), header.tensors.memory_bytes())?;
+        let header = Header::parse(&part, &hasher)?;
+        let mut charge = Charge::new(&part.field.engine());
+        charge.add(part.field.path(), header.tensors.memory_bytes())?;
         Ok(SafeTensors {
-            field,
+            part,
             header,
+            packed,
             hasher,
             _charge: charge,
         })
     }
 
-    /// The file.
+    /// The file, or the packed field that it lies in.
     pub fn field(&self) -> &Field {
-        &self.field
+        &self.part.field
+    }
+
+    /// Where the header ends.
+    pub(crate) fn data_offset(&self) -> u64 {
+        self.header.data
     }
 
     /// How many tensors there are.
@@ -103,7 +153,7 @@ impl SafeTensors {
     /// # Errors
     /// Each can fail as [`Field::read`] does.
     pub fn tensors(&self) -> impl Iterator<Item = Result<SafeTensor>> {
-        self.header.tensors.all().map(|at| self.tensor_at(at))
+        (0..self.header.tensors.len()).map(|index| self.tensor_at(index))
     }
 
     /// The tensor called `name`.
@@ -112,11 +162,9 @@ impl SafeTensors {
     /// As [`Field::read`].
     pub fn tensor(&self, name: &str) -> Result<Option<SafeTensor>> {
         let tensors = &self.header.tensors;
-        let read_name = |at, found: &mut Vec<u8>| self.header.read_name(&self.field, at, found);
+        let read_name = |at, found: &mut Vec<u8>| self.header.read_name(&self.part, at, found);
         match tensors.find(&self.hasher, name, read_name)? {
-            Some(index) => self
-                .tensor_at(tensors.at(index).unwrap_or_default())
-                .map(Some),
+            Some(index) => self.tensor_at(index).map(Some),
             None => Ok(None),
         }
     }
@@ -129,7 +177,7 @@ impl SafeTensors {
         let Some(at) = self.header.metadata else {
             return Ok(Vec::new());
         };
-        let mut cursor = self.header.cursor(&self.field, at);
+        let mut cursor = self.header.cursor(&self.part, at);
         let mut entries = Vec::new();
         json::members(&mut cursor, OBJECT, |cursor| {
             let key = text(cursor)?;
@@ -140,16 +188,23 @@ impl SafeTensors {
         Ok(entries)
     }
 
-    fn tensor_at(&self, at: u64) -> Result<SafeTensor> {
-        let (name, record) = self.header.tensor_at(&self.field, at)?;
+    fn tensor_at(&self, index: usize) -> Result<SafeTensor> {
+        let at = self.header.tensors.at(index).unwrap_or_default();
+        let (name, record) = self.header.tensor_at(&self.part, at)?;
         let data = self.header.data;
+        let range = data.saturating_add(record.begin)..data.saturating_add(record.end);
+        let row_bytes = record.row_bytes();
+        let placed = match &self.packed {
+            None => Placed::contiguous(range, row_bytes),
+            Some((packed, file)) => packed.place(file, index, row_bytes, &range)?,
+        };
         Ok(SafeTensor {
             name,
             dtype: record.dtype,
             dims: record.dims,
             dim_count: record.dim_count,
-            range: data.saturating_add(record.begin)..data.saturating_add(record.end),
-            field: self.field.clone(),
+            placed,
+            field: self.part.field.clone(),
         })
     }
 }
@@ -373,7 +428,7 @@ pub struct SafeTensor {
     dtype: Dtype,
     dims: [u64; DIMS_MAX],
     dim_count: usize,
-    range: Range<u64>,
+    placed: Placed,
     field: Field,
 }
 
@@ -393,14 +448,29 @@ impl SafeTensor {
         self.dtype
     }
 
-    /// Where its bytes lie in its file.
+    /// Where its bytes lie in its field, from the first to the last; see [`crate::Tensor::range`].
     pub fn range(&self) -> Range<u64> {
-        self.range.clone()
+        self.placed.span()
     }
 
-    /// How many bytes that is.
+    /// Bytes of its rows.
     pub fn bytes(&self) -> u64 {
-        self.range.end - self.range.start
+        self.placed.rows.bytes()
+    }
+
+    /// Bytes of a row: of the elements along the last dimension. Where those are no whole bytes the tensor is one row.
+    pub fn row_bytes(&self) -> u64 {
+        self.placed.rows.row_bytes
+    }
+
+    /// Where rows lie; see [`crate::Tensor::rows_at`].
+    pub fn rows_at(&self, rows: Range<u64>) -> Range<u64> {
+        self.placed.rows_at(rows)
+    }
+
+    /// Its bytes in the order of its rows: ranges of its field; see [`crate::Tensor::runs`].
+    pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        self.placed.runs()
     }
 
     /// Its file.

@@ -1,0 +1,80 @@
+//! Comparing pages with their checksums, in the thread of whoever waits for them first.
+
+use super::checksum::page_checksum;
+use super::directory::Entry;
+use super::map::{ArrayMap, EntryPlace};
+use crate::engine::claim::ReadOutcome;
+use crate::engine::field::FieldShared;
+use crate::ring::fault::Fault;
+use crate::ring::lane::Lane;
+use crate::ring::telemetry::add;
+use crate::tiers::frame::Phase;
+
+impl FieldShared {
+    /// How the read of a unit ended, whose frame the caller has pinned, and so the directory pages above it; `None` while
+    /// it has not. A page that was read and that nobody has checked is checked here.
+    pub(crate) fn outcome(&self, unit: u64, frame: u32) -> Option<ReadOutcome> {
+        let pool = self.pool();
+        if let Some(outcome) = pool.outcome(frame) {
+            return Some(outcome);
+        }
+        let array = self.array.as_deref()?;
+        if !pool.is_unchecked(frame) {
+            return None;
+        }
+        let Some(entry) = self.entry(array, unit) else {
+            return Some(Err(Fault::Directory));
+        };
+        if pool.begin_check(frame) {
+            self.check(array, unit, frame, entry);
+        }
+        pool.outcome(frame)
+    }
+
+    /// The entry of a unit, where the directory page that holds it is resident.
+    fn entry(&self, array: &ArrayMap, unit: u64) -> Option<Entry> {
+        let (above, index) = match array.entry_of(unit)? {
+            EntryPlace::Known(entry) => return Some(entry),
+            EntryPlace::In { unit, index } => (unit, index),
+        };
+        let pool = self.pool();
+        let frame = pool.pinned(self.key(above))?;
+        if pool.frame(frame).state().phase() != Phase::Resident {
+            return None;
+        }
+        pool.with_bytes(frame, array.page_bytes as usize, |page| {
+            Entry::of_page(page, index)
+        })
+    }
+
+    /// Compares a page that this thread has taken with its entry. What does not fit is read once more.
+    fn check(&self, array: &ArrayMap, unit: u64, frame: u32, entry: Entry) {
+        let pool = self.pool();
+        let started_ns = self.core.now_ns();
+        let fits = pool.with_bytes(frame, array.page_bytes as usize, |page| {
+            if entry.is_absent() {
+                return page.iter().all(|&byte| byte == 0);
+            }
+            entry.is_present()
+                && page_checksum(page, &array.id, unit, entry.version()) == entry.checksum
+        });
+        let shared = self.member_of(unit).map(|member| &member.ring.shared);
+        if let Some(shared) = shared {
+            let took_ns = self.core.now_ns().saturating_sub(started_ns);
+            shared.verify_ns.record(took_ns);
+            if !fits {
+                add(&shared.counters.checksum_mismatches, 1);
+            }
+        }
+        if fits {
+            return pool.end_check(frame, Ok(()));
+        }
+        if pool.read_again(frame) {
+            let mut chains = self.chains();
+            let request = self.request(unit, Lane::Demand, self.core.now_ns(), 0);
+            chains.link(&pool.slots, self, unit, frame, request);
+            return self.submit(Lane::Demand, &chains);
+        }
+        pool.end_check(frame, Err(Fault::Checksum));
+    }
+}

@@ -1,0 +1,107 @@
+//! Pages put together from pieces of other files, with a window of them read ahead.
+
+use super::layout::Copy;
+use super::pack::WINDOW_PAGES;
+use crate::engine::{Batch, Engine, Field};
+use crate::error::Result;
+use std::collections::VecDeque;
+use std::iter::Peekable;
+
+/// Pieces of one page that are read ahead; a page of many small tensors reads the others when its turn comes.
+const AHEAD_PIECES: usize = 16;
+
+/// What goes into one page.
+struct Page {
+    number: u64,
+    copies: Vec<Copy>,
+    batch: Batch,
+}
+
+/// See the module.
+pub(super) struct Gatherer<I: Iterator<Item = Copy>> {
+    fields: Vec<Field>,
+    copies: Peekable<I>,
+    page_bytes: u64,
+    window: VecDeque<Page>,
+    spare: Vec<Batch>,
+}
+
+impl<I: Iterator<Item = Copy>> Gatherer<I> {
+    /// Gathers `copies`, which come in the order of where they go and lie in one page each.
+    pub(super) fn new(
+        engine: &Engine,
+        fields: Vec<Field>,
+        copies: I,
+        page_bytes: u64,
+    ) -> Result<Gatherer<I>> {
+        let spare = (0..WINDOW_PAGES).map(|_| engine.batch(AHEAD_PIECES));
+        Ok(Gatherer {
+            fields,
+            copies: copies.peekable(),
+            page_bytes,
+            window: VecDeque::with_capacity(WINDOW_PAGES),
+            spare: spare.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Asks for as many pages as there are batches for.
+    fn read_ahead(&mut self) -> Result<()> {
+        while let Some(&first) = self.copies.peek() {
+            let Some(mut batch) = self.spare.pop() else {
+                return Ok(());
+            };
+            let number = first.to / self.page_bytes;
+            let mut copies = Vec::new();
+            while let Some(copy) = self.copies.next_if(|copy| copy.to / self.page_bytes == number) {
+                if copies.len() < AHEAD_PIECES {
+                    let field = &self.fields[copy.file as usize];
+                    batch.submit(field, copy.from..copy.from + copy.len, 0)?;
+                }
+                copies.push(copy);
+            }
+            batch.flush();
+            self.window.push_back(Page {
+                number,
+                copies,
+                batch,
+            });
+        }
+        Ok(())
+    }
+
+    /// Fills page `number`; pages are asked for in their order. What no piece goes to is zero.
+    pub(super) fn fill(&mut self, number: u64, into: &mut [u8]) -> Result<()> {
+        self.read_ahead()?;
+        if self.window.front().is_none_or(|page| page.number != number) {
+            into.fill(0);
+            return Ok(());
+        }
+        let Some(mut page) = self.window.pop_front() else {
+            return Ok(());
+        };
+        page.batch.wait(page.copies.len().min(AHEAD_PIECES));
+        let mut done = 0;
+        for (k, copy) in page.copies.iter().enumerate() {
+            let at = (copy.to % self.page_bytes) as usize;
+            into[done..at].fill(0);
+            done = at + copy.len as usize;
+            let into = &mut into[at..done];
+            let there = match k < AHEAD_PIECES {
+                true => page.batch.view(k).ok().map(|view| view.copy_to(into)),
+                false => None,
+            };
+            if there.is_none() {
+                // It was not asked for, or there was no room: now what others hold ahead may go.
+                for later in &mut self.window {
+                    later.batch.clear();
+                }
+                let field = &self.fields[copy.file as usize];
+                field.read(copy.from..copy.from + copy.len)?.copy_to(into);
+            }
+        }
+        into[done..].fill(0);
+        page.batch.clear();
+        self.spare.push(page.batch);
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! What is to be packed: the files of a model, and what their headers say of them.
+
+use super::index::{Entry, SourceFormat};
+use super::roles;
+use super::rows::Rows;
+use crate::engine::formats::gguf::Gguf;
+use crate::engine::formats::safetensors::SafeTensors;
+use crate::engine::{Engine, Field};
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+/// A file to be packed.
+pub(super) struct SourceFile {
+    pub(super) field: Field,
+    pub(super) name: String,
+    pub(super) format: SourceFormat,
+    pub(super) header_bytes: u64,
+    /// Its tensors in the header's order; their rows lie in the file.
+    pub(super) tensors: Vec<Entry>,
+}
+
+impl SourceFile {
+    fn of(field: &Field, format: SourceFormat, header_bytes: u64) -> SourceFile {
+        let name = field.path().file_name().unwrap_or_default();
+        SourceFile {
+            field: field.clone(),
+            name: name.to_string_lossy().into_owned(),
+            format,
+            header_bytes,
+            tensors: Vec::new(),
+        }
+    }
+}
+
+/// Opens the files of a model: one or more safetensors files, or a GGUF file, which brings the others of its set.
+pub(super) fn open(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<SourceFile>> {
+    let mut files: Vec<SourceFile> = Vec::new();
+    for path in paths {
+        let field = engine.open(path)?;
+        let begins = field.read(0..field.len().min(4))?.to_vec();
+        drop(field);
+        let more = match begins.as_slice() {
+            b"GGUF" => gguf(engine, path)?,
+            _ => vec![safetensors(engine, path)?],
+        };
+        files.extend(more);
+    }
+    let Some(first) = files.first() else {
+        return Err(Error::InvalidOption {
+            option: "pack",
+            value: "no file".into(),
+            why: "a model has at least one".into(),
+        });
+    };
+    let format = first.format;
+    if let Some(other) = files.iter().find(|file| file.format != format) {
+        return Err(Error::InvalidOption {
+            option: "pack",
+            value: other.name.clone(),
+            why: format!("is a {} file, and the first one is {format}", other.format),
+        });
+    }
+    if format == SourceFormat::Gguf && paths.len() > 1 {
+        return Err(Error::InvalidOption {
+            option: "pack",
+            value: format!("{} files", paths.len()),
+            why: "name one file of a GGUF model; the others of its set are found by its name".into(),
+        });
+    }
+    Ok(files)
+}
+
+fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
+    let model = Gguf::open(engine, path)?;
+    let mut files: Vec<SourceFile> = model
+        .fields()
+        .zip(model.header_ends())
+        .map(|(field, end)| SourceFile::of(field, SourceFormat::Gguf, end))
+        .collect();
+    for tensor in model.tensors() {
+        let tensor = tensor?;
+        let kind = tensor.kind();
+        let row_bytes = tensor.row_bytes();
+        let number = files
+            .iter()
+            .position(|file| file.field.path() == tensor.field().path())
+            .unwrap_or(0);
+        let at = tensor.range().start;
+        let dims = tensor.shape().to_vec();
+        let piece_rows = dims.get(1).copied().unwrap_or(1);
+        let mut entry = entry(tensor.name(), number, at, row_bytes, tensor.rows(), piece_rows);
+        entry.kind = kind.code();
+        entry.dims = dims;
+        if let Some(file) = files.get_mut(number) {
+            file.tensors.push(entry);
+        }
+    }
+    Ok(files)
+}
+
+fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
+    let model = SafeTensors::open(engine, path)?;
+    let mut file = SourceFile::of(model.field(), SourceFormat::SafeTensors, model.data_offset());
+    for tensor in model.tensors() {
+        let tensor = tensor?;
+        let row_bytes = tensor.row_bytes();
+        let rows = tensor.bytes().checked_div(row_bytes).unwrap_or(0);
+        let dims = tensor.shape().to_vec();
+        let piece_rows = match dims.len() {
+            3 => dims.get(1).copied().unwrap_or(rows),
+            _ => rows,
+        };
+        let at = tensor.range().start;
+        let mut entry = entry(tensor.name(), 0, at, row_bytes, rows, piece_rows);
+        entry.kind = tensor.dtype().code();
+        entry.dims = dims;
+        file.tensors.push(entry);
+    }
+    Ok(file)
+}
+
+/// A tensor in its file. Those of experts are cut into `piece_rows` rows for each.
+fn entry(name: &str, file: usize, at: u64, row_bytes: u64, rows: u64, piece_rows: u64) -> Entry {
+    let named = roles::read(name);
+    let mut lies = Rows::contiguous(at, row_bytes, rows);
+    let cut = named.role.is_expert() && named.expert.is_none();
+    if cut && piece_rows > 0 && rows % piece_rows == 0 {
+        lies.piece_rows = piece_rows;
+    }
+    Entry {
+        name: name.to_owned(),
+        file: file as u32,
+        role: Some(named.role),
+        kind: 0,
+        dims: Vec::new(),
+        layer: named.layer,
+        expert: named.expert,
+        source_at: at,
+        rows: lies,
+        places_at: None,
+    }
+}
