@@ -139,6 +139,7 @@ impl FieldShared {
             lane,
             queued_ns,
             epoch,
+            write: false,
         }
     }
 

@@ -1,8 +1,9 @@
-//! Why a read of one slot did not deliver its bytes, in a form small enough to be kept in a frame.
+//! Why a read of one slot did not deliver its bytes, or a write did not store them, in a form small enough to be kept in
+//! a frame.
 
 use std::fmt;
 
-/// The cause of a failed page read.
+/// The cause of a failed read or write of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -14,10 +15,15 @@ pub enum Fault {
     Grew,
     /// The engine is shutting down.
     Shutdown,
-    /// The submission loop of the device failed (a panic inside it) and serves no more reads.
+    /// The submission loop of the device failed (a panic inside it) and serves no more requests.
     LoopFailed,
     /// The field was closed before this prefetch was issued.
     Closed,
+    /// The device took this many bytes of a page that was written, and then none, however often it was asked; no error
+    /// said why.
+    Partial(u32),
+    /// A page to be written is in the pool already: a page is written once, before anybody reads it.
+    Present,
 }
 
 impl Fault {
@@ -30,6 +36,8 @@ impl Fault {
             Fault::Shutdown => (4, 0),
             Fault::LoopFailed => (5, 0),
             Fault::Closed => (6, 0),
+            Fault::Partial(taken) => (7, taken),
+            Fault::Present => (8, 0),
         };
         kind << 32 | u64::from(value)
     }
@@ -43,6 +51,8 @@ impl Fault {
             4 => Fault::Shutdown,
             5 => Fault::LoopFailed,
             6 => Fault::Closed,
+            7 => Fault::Partial(value),
+            8 => Fault::Present,
             _ => Fault::Os(value as i32),
         }
     }
@@ -63,6 +73,11 @@ impl fmt::Display for Fault {
                 "the submission loop of this device failed; build a new engine"
             ),
             Fault::Closed => write!(f, "the field was closed"),
+            Fault::Partial(taken) => write!(
+                f,
+                "the device took {taken} bytes of this page and no more, without an error"
+            ),
+            Fault::Present => write!(f, "the page is in the pool already, read or written before"),
         }
     }
 }
@@ -81,6 +96,8 @@ mod tests {
             Fault::Shutdown,
             Fault::LoopFailed,
             Fault::Closed,
+            Fault::Partial(512),
+            Fault::Present,
         ] {
             assert_eq!(Fault::decode(fault.encode()), fault);
         }
