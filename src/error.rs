@@ -124,6 +124,18 @@ pub enum Error {
         /// Why.
         fault: Fault,
     },
+    /// A page could not be written.
+    #[error("{}: page {page} (bytes from {offset}) could not be written: {fault}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Page.
+        page: u64,
+        /// Where it begins in the file.
+        offset: u64,
+        /// Why.
+        fault: Fault,
+    },
     /// The file is not what it was at `open`.
     #[error("{}: changed while open: {what}; open it again", .path.display())]
     FileChanged {

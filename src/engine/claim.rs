@@ -343,7 +343,11 @@ impl FieldShared {
     /// `overdue_ns` first. A waiter can be woken before the read is over: that does not give it more time.
     ///
     /// The outcome is looked at once: a page that was given up can be read again for somebody else at any moment.
-    fn wait_one(&self, frame: u32, overdue_ns: Option<u64>) -> Result<Option<ReadOutcome>> {
+    pub(super) fn wait_one(
+        &self,
+        frame: u32,
+        overdue_ns: Option<u64>,
+    ) -> Result<Option<ReadOutcome>> {
         let pool = self.pool();
         loop {
             if let Some(outcome) = pool.outcome(frame) {

@@ -22,6 +22,7 @@ use crate::tiers::arena::SCRATCH_BYTES;
 use crate::tiers::pool::Pool;
 use crate::tiers::wait::BatchWakes;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,8 +34,8 @@ const SCATTERED_BYTES_MAX: u64 = 128 << 10;
 /// Bytes of histograms and accounts of a ring.
 const RING_TELEMETRY_BYTES: u64 = 4 * 9216 + 1024;
 
-/// Files are the same field where all of this is the same.
-type FieldIdentity = (Identity, Option<u64>, u64);
+/// Files are the same field where all of this is the same; the last says whether it is written to.
+type FieldIdentity = (Identity, Option<u64>, u64, bool);
 
 /// See the module.
 pub(crate) struct Core {
@@ -170,8 +171,31 @@ impl Core {
         if self.is_forked() {
             return Err(Error::Forked);
         }
-        let direct = self.config.backend != BackendKind::Mmap;
-        let opened = OpenFile::open(path, self.pool.frame_bytes, direct);
+        let opened = OpenFile::open(path, self.pool.frame_bytes, self.reads_directly());
+        self.open_on_device(opened, path, options)
+    }
+
+    /// Makes a field of pages of a file that the engine is to write to; see [`OpenFile::for_writing`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "the packer's way in"))]
+    pub(crate) fn open_for_writing(self: &Arc<Self>, file: File, path: &Path) -> Result<Field> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
+        let (frame_bytes, direct) = (self.pool.frame_bytes, self.reads_directly());
+        let opened = OpenFile::for_writing(file, path, frame_bytes, direct);
+        self.open_on_device(opened, path, OpenOptions::new())
+    }
+
+    fn reads_directly(&self) -> bool {
+        self.config.backend != BackendKind::Mmap
+    }
+
+    fn open_on_device(
+        self: &Arc<Self>,
+        opened: std::result::Result<OpenFile, OpenFault>,
+        path: &Path,
+        options: OpenOptions,
+    ) -> Result<Field> {
         let file = opened.map_err(|fault| match fault {
             OpenFault::Kind(kind) => Error::NotAFile {
                 path: path.to_path_buf(),
@@ -196,7 +220,12 @@ impl Core {
         options: OpenOptions,
         add: impl FnOnce(&Arc<OpenFile>) -> Result<(Arc<Ring>, u32)>,
     ) -> Result<Field> {
-        let identity = (file.identity, options.extent, options.extent_base);
+        let identity = (
+            file.identity,
+            options.extent,
+            options.extent_base,
+            file.written,
+        );
         if let Some(shared) = lock(&self.fields).get(&identity).and_then(Weak::upgrade) {
             return Ok(Field { shared });
         }

@@ -20,6 +20,8 @@ pub(crate) mod report;
 pub(crate) mod simulation;
 pub(crate) mod stats;
 pub(crate) mod view;
+#[cfg_attr(not(test), expect(dead_code, reason = "the packer's way in"))]
+mod write;
 
 use crate::error::Result;
 use std::path::Path;
