@@ -180,6 +180,18 @@ pub enum Error {
         /// What for.
         holder: &'static str,
     },
+    /// A page could not be written.
+    #[error("{}: {} (bytes from {offset}) could not be written: {fault}", .path.display(), named(*.page))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Page.
+        page: u64,
+        /// Where it begins in the file.
+        offset: u64,
+        /// Why.
+        fault: Fault,
+    },
     /// The file is not what it was at `open`.
     #[error("{}: changed while open: {what}; open it again", .path.display())]
     FileChanged {

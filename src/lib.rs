@@ -60,11 +60,12 @@ mod tiers;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{
-    Arithmetic, Array, ArrayIter, ArrayOptions, Batch, Cancel, Chunks, Dtype, Engine, EngineBuilder, Field,
-    FieldRange, Finish, Generation, Gguf, KvFormat, LaneStats, Model, ModelOptions, ModelPlan,
-    ModelStats, OpenOptions, Pack, Packed, PackedField, PackedFile, PackedTensor, Plan, Prefetch,
-    Progress, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
-    Sampling, Session, SessionOptions, SourceFormat, Spin, Stats, Tensor, TensorRole, TensorType, Value, ValueType, View,
+    Arithmetic, Array, ArrayIter, ArrayOptions, Batch, Cancel, Chunks, Dtype, Engine,
+    EngineBuilder, Field, FieldRange, Finish, Generation, Gguf, KvFormat, LaneStats, Model,
+    ModelOptions, ModelPlan, ModelStats, OpenOptions, Pack, Packed, PackedField, PackedFile,
+    PackedTensor, Plan, Prefetch, Progress, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
+    Sampling, Session, SessionOptions, SourceFormat, Spin, Stats, Tensor, TensorRole, TensorType,
+    Value, ValueType, View,
 };
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{Decoder, EncodeOptions, Message, Role, Tokenizer};
@@ -90,8 +91,9 @@ pub mod sim {
     //! such a disk without a thread: the test calls [`Simulation::step`], so that every run of a seed is the same run.
     //! [`threaded`] gives an engine as a host knows it, with a thread, on the same disk.
     //!
-    //! Whatever the engine does, the simulated device checks what it is promised: no two reads in flight share memory, all
-    //! of it lies inside the pool, offsets and lengths are aligned, and no more reads are in flight than the depth. A
+    //! Whatever the engine does, the simulated device checks what it is promised: no two reads or writes in flight share
+    //! memory, all of it lies inside the pool, offsets and lengths are aligned, no more of them are in flight than the depth,
+    //! and what is being written does not change. A
     //! broken promise is a panic in the test. The memory of a read is poisoned when the read is submitted and filled only
     //! when it is answered, so that a page that is used too early shows wrong bytes.
     //!

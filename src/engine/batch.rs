@@ -1,7 +1,7 @@
 //! Many reads at once: one submission, results in the order of their arrival, a window that slides.
 
-use super::claim::{Pinned, RESTARTS_MAX};
 use super::chains::Chains;
+use super::claim::{Pinned, RESTARTS_MAX};
 use super::core::{Core, is_restart};
 use super::field::{Field, FieldShared};
 use super::view::View;

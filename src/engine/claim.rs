@@ -190,6 +190,7 @@ impl FieldShared {
             queued_ns,
             epoch,
             checked: self.array.is_some(),
+            write: false,
         }
     }
 
@@ -416,7 +417,7 @@ impl FieldShared {
     /// Waits for one frame that the caller has pinned, and returns its `outcome`; `None` where it is `overdue_ns` first. A waiter can be woken before the read is over: that does not give it more time.
     ///
     /// The outcome is looked at once: a page that was given up can be read again for somebody else at any moment.
-    fn wait_one(
+    pub(super) fn wait_one(
         &self,
         frame: u32,
         overdue_ns: Option<u64>,

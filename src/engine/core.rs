@@ -22,6 +22,7 @@ use crate::tiers::arena::SCRATCH_BYTES;
 use crate::tiers::pool::Pool;
 use crate::tiers::wait::BatchWakes;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,8 +34,9 @@ const SCATTERED_BYTES_MAX: u64 = 128 << 10;
 /// Bytes of histograms and accounts of a ring.
 const RING_TELEMETRY_BYTES: u64 = 5 * 9216 + 1024;
 
-/// Files are the same field where all of this is the same: the files, the extent and its base.
-pub(crate) type FieldIdentity = (Vec<Identity>, Option<u64>, u64);
+/// Files are the same field where all of this is the same: the files, the extent and its base, whether they are an array,
+/// and whether they are written to.
+pub(crate) type FieldIdentity = (Vec<Identity>, Option<u64>, u64, bool, bool);
 
 /// See the module.
 pub(crate) struct Core {
@@ -52,8 +54,7 @@ pub(crate) struct Core {
     pub(crate) spin: Arc<SpinGate>,
     metadata_left: AtomicU64,
     rings: Mutex<Vec<Arc<Ring>>>,
-    /// By identity, and whether it is open as an array.
-    fields: Mutex<HashMap<(FieldIdentity, bool), Weak<FieldShared>>>,
+    fields: Mutex<HashMap<FieldIdentity, Weak<FieldShared>>>,
     next_field: AtomicU32,
     /// Virtual time, where the disk is a simulated one.
     #[cfg(feature = "sim")]
@@ -175,20 +176,30 @@ impl Core {
         self.open_file(file, options, |file| self.add_to_ring(file))
     }
 
+    /// Makes a field of pages of a file that the engine is to write to; see [`OpenFile::for_writing`].
+    pub(crate) fn open_for_writing(self: &Arc<Self>, file: File, path: &Path) -> Result<Field> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
+        let file = self.path_for_writing(file, path)?;
+        self.open_file(file, OpenOptions::new(), |file| self.add_to_ring(file))
+    }
+
+    fn reads_directly(&self) -> bool {
+        self.config.backend != BackendKind::Mmap
+    }
+
     /// Opens a file as the backend reads it.
     pub(crate) fn open_path(&self, path: &Path) -> Result<OpenFile> {
-        let direct = self.config.backend != BackendKind::Mmap;
-        let opened = OpenFile::open(path, self.pool.frame_bytes, direct);
-        opened.map_err(|fault| match fault {
-            OpenFault::Kind(kind) => Error::NotAFile {
-                path: path.to_path_buf(),
-                kind,
-            },
-            OpenFault::Os(e) => Error::Open {
-                path: path.to_path_buf(),
-                errno: e.raw_os_error().unwrap_or(libc::EIO),
-            },
-        })
+        let opened = OpenFile::open(path, self.pool.frame_bytes, self.reads_directly());
+        opened.map_err(|fault| not_opened(path, fault))
+    }
+
+    /// Opens a file as the backend writes it.
+    pub(crate) fn path_for_writing(&self, file: File, path: &Path) -> Result<OpenFile> {
+        let (frame_bytes, direct) = (self.pool.frame_bytes, self.reads_directly());
+        let opened = OpenFile::for_writing(file, path, frame_bytes, direct);
+        opened.map_err(|fault| not_opened(path, fault))
     }
 
     /// Makes a file known to the ring of its device: the ring, and the file's number there.
@@ -199,9 +210,8 @@ impl Core {
     }
 
     /// The field that is open already.
-    pub(crate) fn known_field(&self, identity: &FieldIdentity, array: bool) -> Option<Field> {
-        let fields = lock(&self.fields);
-        let shared = fields.get(&(identity.clone(), array))?.upgrade()?;
+    pub(crate) fn known_field(&self, identity: &FieldIdentity) -> Option<Field> {
+        let shared = lock(&self.fields).get(identity)?.upgrade()?;
         Some(Field { shared })
     }
 
@@ -210,14 +220,9 @@ impl Core {
     }
 
     /// Two threads that open the same files at once get two fields; both are right, only pages are not shared.
-    pub(crate) fn remember_field(
-        &self,
-        identity: FieldIdentity,
-        array: bool,
-        shared: FieldShared,
-    ) -> Field {
+    pub(crate) fn remember_field(&self, identity: FieldIdentity, shared: FieldShared) -> Field {
         let shared = Arc::new(shared);
-        lock(&self.fields).insert((identity, array), Arc::downgrade(&shared));
+        lock(&self.fields).insert(identity, Arc::downgrade(&shared));
         Field { shared }
     }
 
@@ -228,8 +233,14 @@ impl Core {
         options: OpenOptions,
         add: impl FnOnce(&Arc<OpenFile>) -> Result<(Arc<Ring>, u32)>,
     ) -> Result<Field> {
-        let identity = (vec![file.identity], options.extent, options.extent_base);
-        if let Some(field) = self.known_field(&identity, false) {
+        let identity = (
+            vec![file.identity],
+            options.extent,
+            options.extent_base,
+            false,
+            file.written,
+        );
+        if let Some(field) = self.known_field(&identity) {
             return Ok(field);
         }
         let geometry = self.geometry(&file, options)?;
@@ -259,7 +270,7 @@ impl Core {
             geometry,
             charged,
         };
-        Ok(self.remember_field(identity, false, shared))
+        Ok(self.remember_field(identity, shared))
     }
 
     fn geometry(&self, file: &OpenFile, options: OpenOptions) -> Result<Geometry> {
@@ -383,6 +394,19 @@ impl Core {
     #[cfg(feature = "sim")]
     pub(crate) fn add_ring(&self, ring: Arc<Ring>) {
         lock(&self.rings).push(ring);
+    }
+}
+
+fn not_opened(path: &Path, fault: OpenFault) -> Error {
+    match fault {
+        OpenFault::Kind(kind) => Error::NotAFile {
+            path: path.to_path_buf(),
+            kind,
+        },
+        OpenFault::Os(e) => Error::Open {
+            path: path.to_path_buf(),
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+        },
     }
 }
 

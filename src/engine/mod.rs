@@ -14,8 +14,8 @@ pub(crate) mod future;
 mod geometry;
 mod hits;
 mod layout;
-pub(crate) mod packed;
 pub(crate) mod model;
+pub(crate) mod packed;
 pub(crate) mod plan;
 mod prefetch;
 pub(crate) mod report;
@@ -23,6 +23,7 @@ pub(crate) mod report;
 pub(crate) mod simulation;
 pub(crate) mod stats;
 pub(crate) mod view;
+mod write;
 
 use crate::error::Result;
 use std::path::Path;

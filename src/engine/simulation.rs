@@ -5,6 +5,7 @@ use super::core::{Completer, Core};
 use super::{Engine, Field, OpenOptions};
 use crate::error::{Error, Result};
 use crate::ring::device::Device;
+use crate::ring::file::OpenFile;
 use crate::ring::handle::Ring;
 use crate::ring::shared::{Control, Shared};
 use crate::ring::sim::{Sim, SimConfig};
@@ -145,6 +146,10 @@ impl Simulation {
     /// As [`Simulation::open`]; those of [`Engine::open_with`] for an extent that cannot be held.
     pub fn open_with(&mut self, name: &str, options: OpenOptions) -> Result<Field> {
         let file = self.disk.open_file(name).map_err(|e| unopened(name, &e))?;
+        self.add(file, name, options)
+    }
+
+    fn add(&mut self, file: OpenFile, name: &str, options: OpenOptions) -> Result<Field> {
         let core = self.engine.core.clone();
         core.open_file(file, options, |file| {
             let (index, answer) = self.ring.send_file(file);
@@ -153,6 +158,14 @@ impl Simulation {
             let index = added.map_err(|e| unopened(name, &e))?;
             Ok((self.ring.clone(), index))
         })
+    }
+
+    /// Opens a file of the disk to write to it.
+    #[cfg(test)]
+    pub(super) fn open_for_writing(&mut self, name: &str) -> Result<Field> {
+        let mut file = self.disk.open_file(name).map_err(|e| unopened(name, &e))?;
+        file.written = true;
+        self.add(file, name, OpenOptions::new())
     }
 
     /// One round of the loop. Time passes up to the next thing that happens: an answer of the disk, a deadline, a pause

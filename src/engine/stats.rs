@@ -33,6 +33,10 @@ pub struct Stats {
     pub ios: u64,
     /// Bytes they returned.
     pub read_bytes: u64,
+    /// Writes that the devices completed, repeated ones included. None of the counts of reads includes them.
+    pub writes: u64,
+    /// Bytes they stored.
+    pub written_bytes: u64,
     /// Of `ios`, reads of the prefetch lane.
     pub prefetch_ios: u64,
     /// Of `read_bytes`, bytes of the prefetch lane.
@@ -41,11 +45,11 @@ pub struct Stats {
     pub fixed_ios: u64,
     /// Of `ios`, reads that callers made themselves.
     pub inline_ios: u64,
-    /// Reads issued again after a transient error or a short answer.
+    /// Reads and writes issued again after a transient error or a short answer.
     pub retries: u64,
-    /// Reads issued again to find the bad pages of a failed range.
+    /// Reads and writes issued again to find the bad pages of a failed range.
     pub bisections: u64,
-    /// Pages that could not be read.
+    /// Pages that could not be read or written.
     pub failed_pages: u64,
     /// Pages of packed fields that were compared with their checksums.
     pub checked_pages: u64,
@@ -53,9 +57,9 @@ pub struct Stats {
     pub verify_ns: [u64; 3],
     /// Comparisons that failed; each page is read twice before it fails.
     pub checksum_mismatches: u64,
-    /// Hand-overs to the kernel that held reads.
+    /// Hand-overs to the kernel that held reads or writes.
     pub batches: u64,
-    /// Reads in flight after those hand-overs, summed: over `batches` it is the mean depth.
+    /// Reads and writes in flight after those hand-overs, summed: over `batches` it is the mean depth.
     pub depth_sum: u64,
     /// Times a caller had to wake a sleeping loop.
     pub wakeups: u64,
@@ -115,6 +119,8 @@ impl Stats {
             let counters = &ring.shared.counters;
             stats.ios += counters.ios.load(Relaxed);
             stats.read_bytes += counters.bytes.load(Relaxed);
+            stats.writes += counters.writes.load(Relaxed);
+            stats.written_bytes += counters.written_bytes.load(Relaxed);
             stats.prefetch_ios += counters.prefetch_ios.load(Relaxed);
             stats.prefetch_bytes += counters.prefetch_bytes.load(Relaxed);
             stats.fixed_ios += counters.fixed_ios.load(Relaxed);
@@ -162,7 +168,7 @@ impl Stats {
         share(self.fixed_ios, self.ios)
     }
 
-    /// Mean number of reads in flight when reads were handed over.
+    /// Mean number of reads and writes in flight when some were handed over.
     pub fn mean_depth(&self) -> f64 {
         share(self.depth_sum, self.batches)
     }
@@ -203,6 +209,13 @@ impl fmt::Display for Stats {
             self.retries,
             self.failed_pages
         )?;
+        if self.writes > 0 {
+            writeln!(
+                f,
+                "writes     {} ({} bytes)",
+                self.writes, self.written_bytes
+            )?;
+        }
         writeln!(
             f,
             "batches    {} hand-overs at a mean depth of {:.1}, {} wake-ups",

@@ -1,8 +1,9 @@
-//! Why a read of one slot did not deliver its bytes, in a form small enough to be kept in a frame.
+//! Why a read of one slot did not deliver its bytes, or a write did not store them, in a form small enough to be kept in
+//! a frame.
 
 use std::fmt;
 
-/// The cause of a failed page read.
+/// The cause of a failed read or write of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -14,7 +15,7 @@ pub enum Fault {
     Grew,
     /// The engine is shutting down.
     Shutdown,
-    /// The submission loop of the device failed (a panic inside it) and serves no more reads.
+    /// The submission loop of the device failed (a panic inside it) and serves no more requests.
     LoopFailed,
     /// The field was closed before this prefetch was issued.
     Closed,
@@ -22,6 +23,11 @@ pub enum Fault {
     Checksum,
     /// The directory page with this page's checksum could not be read.
     Directory,
+    /// The device took this many bytes of a page that was written, and then none, however often it was asked; no error
+    /// said why.
+    Partial(u32),
+    /// A page to be written is in the pool already: a page is written once, before anybody reads it.
+    Present,
 }
 
 impl Fault {
@@ -36,6 +42,8 @@ impl Fault {
             Fault::Closed => (6, 0),
             Fault::Checksum => (7, 0),
             Fault::Directory => (8, 0),
+            Fault::Partial(taken) => (9, taken),
+            Fault::Present => (10, 0),
         };
         kind << 32 | u64::from(value)
     }
@@ -51,6 +59,8 @@ impl Fault {
             6 => Fault::Closed,
             7 => Fault::Checksum,
             8 => Fault::Directory,
+            9 => Fault::Partial(value),
+            10 => Fault::Present,
             _ => Fault::Os(value as i32),
         }
     }
@@ -76,6 +86,11 @@ impl fmt::Display for Fault {
                 "not what its checksum says, read twice: damaged, misdirected or stale; restore the file from its source"
             ),
             Fault::Directory => write!(f, "the directory page with its checksum cannot be read"),
+            Fault::Partial(taken) => write!(
+                f,
+                "the device took {taken} bytes of this page and no more, without an error"
+            ),
+            Fault::Present => write!(f, "the page is in the pool already, read or written before"),
         }
     }
 }
@@ -96,6 +111,8 @@ mod tests {
             Fault::Closed,
             Fault::Checksum,
             Fault::Directory,
+            Fault::Partial(512),
+            Fault::Present,
         ] {
             assert_eq!(Fault::decode(fault.encode()), fault);
         }

@@ -1,4 +1,4 @@
-//! Opening a file for direct reads, and knowing it again.
+//! Opening a file for direct reads and writes, and knowing it again.
 
 use crate::ring::sys::{self, DirectIo};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
@@ -60,20 +60,22 @@ impl From<io::Error> for OpenFault {
     }
 }
 
-/// An open file and how it may be read.
+/// An open file and how it may be read or written.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     file: File,
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
-    /// Offsets and lengths of reads are multiples of this, in bytes; 1 for buffered reads.
+    /// Offsets and lengths of reads and writes are multiples of this, in bytes; 1 for buffered ones.
     pub(crate) align: u32,
-    /// Reads bypass the page cache.
+    /// Reads and writes bypass the page cache.
     pub(crate) direct: bool,
     /// Why they do not, or why the file is not mapped where it was to be; empty where all is as it was wanted.
     pub(crate) why_buffered: &'static str,
     /// `st_dev` of the file, or `st_rdev` of a block device.
     pub(crate) device: u64,
+    /// This engine writes to it: what changes in it is its own doing.
+    pub(crate) written: bool,
 }
 
 impl OpenFile {
@@ -109,43 +111,84 @@ impl OpenFile {
             }
         };
         let buffered = open(0)?;
-        let (direct, align, why) = match sys::direct_io(buffered.as_fd()) {
-            _ if !direct => (false, 1, why_unmapped(buffered.as_fd())),
-            DirectIo::Refused => (false, 1, "the file system does not support direct I/O"),
-            DirectIo::Aligned { memory, offset }
-                if u64::from(offset) > frame_bytes || u64::from(memory) > frame_bytes =>
-            {
-                (false, 1, "its direct I/O alignment is larger than a page")
-            }
-            DirectIo::Aligned { offset, .. } => (true, offset.max(512), ""),
-            // Nobody says; 4 KiB suits every device in use, and the first read proves it or not.
-            DirectIo::Unknown => (true, 4096, ""),
+        let grant = if direct {
+            grant(buffered.as_fd(), frame_bytes)
+        } else {
+            Err(why_unmapped(buffered.as_fd()))
         };
-        let (file, direct, align, why) = if direct {
-            match open(libc::O_DIRECT) {
-                Ok(file) => (file, true, align, why),
+        OpenFile::with(buffered, path, grant, || open(libc::O_DIRECT))
+    }
+
+    /// Makes a file that was opened for reading and writing, without `O_DIRECT`, one for the engine to write to; where
+    /// `direct` is wanted directly, under the conditions of [`OpenFile::open`] and if its length is a multiple of the
+    /// alignment: no write reaches behind it.
+    ///
+    /// Its length is what it is now: who wants to write n bytes has allocated them. `path` is its name in errors.
+    pub(crate) fn for_writing(
+        file: File,
+        path: &Path,
+        frame_bytes: u64,
+        direct: bool,
+    ) -> Result<OpenFile, OpenFault> {
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        if !(kind.is_file() || kind.is_block_device()) {
+            return Err(OpenFault::Kind(kind_name(&kind)));
+        }
+        let (len, _) = len_and_device(&file, &metadata)?;
+        // The very file, whatever is at its path by now.
+        let reopened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let grant = match grant(file.as_fd(), frame_bytes) {
+            _ if !direct => Err(why_unmapped(file.as_fd())),
+            Ok(align) if !len.is_multiple_of(u64::from(align)) => {
+                Err("its length is not a multiple of its direct I/O alignment")
+            }
+            Ok(_) if !reopened.exists() => {
+                Err("without /proc it cannot be reopened for direct I/O")
+            }
+            grant => grant,
+        };
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
+                .open(reopened)
+        };
+        let mut opened = OpenFile::with(file, path, grant, open)?;
+        opened.written = true;
+        Ok(opened)
+    }
+
+    /// The file that `direct` opens, where `grant` has an alignment for it and the file system does not refuse; `buffered`
+    /// otherwise.
+    fn with(
+        buffered: File,
+        path: &Path,
+        grant: Result<u32, &'static str>,
+        direct: impl FnOnce() -> io::Result<File>,
+    ) -> Result<OpenFile, OpenFault> {
+        let (file, grant) = match grant {
+            Ok(align) => match direct() {
+                Ok(file) => (file, Ok(align)),
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-                    (buffered, false, 1, "the file system refused O_DIRECT")
+                    (buffered, Err("the file system refused O_DIRECT"))
                 }
                 Err(e) => return Err(e.into()),
-            }
-        } else {
-            (buffered, false, 1, why)
+            },
+            Err(why) => (buffered, Err(why)),
         };
         let metadata = file.metadata()?;
-        let (len, device) = if metadata.file_type().is_block_device() {
-            (sys::block_device_len(file.as_fd())?, metadata.rdev())
-        } else {
-            (metadata.len(), metadata.dev())
-        };
+        let (len, device) = len_and_device(&file, &metadata)?;
         Ok(OpenFile {
             identity: Identity::of(&metadata, len),
             path: path.to_path_buf(),
             file,
-            align,
-            direct,
-            why_buffered: why,
+            align: grant.unwrap_or(1),
+            direct: grant.is_ok(),
+            why_buffered: grant.err().unwrap_or(""),
             device,
+            written: false,
         })
     }
 
@@ -170,10 +213,11 @@ impl OpenFile {
                 "the simulated disk says so"
             },
             device,
+            written: false,
         })
     }
 
-    /// The descriptor reads go to.
+    /// The descriptor reads and writes go to.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -193,8 +237,16 @@ impl OpenFile {
         }
     }
 
-    /// Compares the open file with what it was at `open`.
+    /// Waits until what was written would survive a loss of power (fsync(2)).
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Compares the open file with what it was at `open`. One that this engine writes to is not compared.
     pub(crate) fn changed(&self) -> Option<String> {
+        if self.written {
+            return None;
+        }
         match self.file.metadata() {
             Ok(now) => {
                 let len = if now.file_type().is_block_device() {
@@ -206,6 +258,30 @@ impl OpenFile {
             }
             Err(e) => Some(format!("it cannot be looked at any more: {e}")),
         }
+    }
+}
+
+/// The alignment that direct I/O on a file needs, in bytes, or why there is none.
+fn grant(file: BorrowedFd<'_>, frame_bytes: u64) -> Result<u32, &'static str> {
+    match sys::direct_io(file) {
+        DirectIo::Refused => Err("the file system does not support direct I/O"),
+        DirectIo::Aligned { memory, offset }
+            if u64::from(offset) > frame_bytes || u64::from(memory) > frame_bytes =>
+        {
+            Err("its direct I/O alignment is larger than a page")
+        }
+        DirectIo::Aligned { offset, .. } => Ok(offset.max(512)),
+        // Nobody says; 4 KiB suits every device in use, and the first read proves it or not.
+        DirectIo::Unknown => Ok(4096),
+    }
+}
+
+/// Bytes of a file, and the device it is on or is.
+fn len_and_device(file: &File, metadata: &Metadata) -> io::Result<(u64, u64)> {
+    if metadata.file_type().is_block_device() {
+        Ok((sys::block_device_len(file.as_fd())?, metadata.rdev()))
+    } else {
+        Ok((metadata.len(), metadata.dev()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Request slots and the lanes that carry them from callers to the submission loop.
 //!
-//! There is one slot per frame of the pool, and a frame has at most one read in flight. So a lane is an intrusive
+//! There is one slot per frame of the pool, and a frame has at most one read or write in flight. So a lane is an intrusive
 //! stack over the slots: bounded by construction, one compare-and-swap for any number of requests, no allocation. The
 //! loop takes the whole stack with one swap and turns it round, which restores the order of the callers.
 
@@ -9,7 +9,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 /// No slot.
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// One read request: where in which file, how many bytes, and what the loop has done about it.
+/// One request: where in which file, how many bytes, which way, and what the loop has done about it.
 ///
 /// Everything is written by the claimer before the slot is pushed (Release) and read by the loop after it was taken
 /// (Acquire), then owned by the loop until it reports the slot done; hence relaxed accesses.
@@ -22,15 +22,15 @@ pub(crate) struct Slot {
     promote_next: AtomicU32,
     /// Index into the ring's file table.
     file: AtomicU32,
-    /// Bytes to ask for: whole pages, a multiple of the file's alignment.
+    /// Bytes to read or write: whole pages, a multiple of the file's alignment.
     bytes: AtomicU32,
-    /// Bytes that the file has there; fewer than `bytes` only at its end.
+    /// Bytes that the file has there; fewer than `bytes` only at its end, and never for a write.
     expected: AtomicU32,
-    /// Bytes not delivered yet (loop only).
+    /// Bytes not delivered, or not stored, yet (loop only).
     pub(crate) remaining: AtomicU32,
     /// Bytes handed to the backend so far (loop only).
     pub(crate) issued: AtomicU32,
-    /// [`PREFETCH`], [`PROMOTING`] and [`WANTED`].
+    /// [`PREFETCH`], [`PROMOTING`], [`WANTED`] and [`WRITE`].
     flags: AtomicU32,
     /// The plan a prefetch belongs to; 0 for none.
     epoch: AtomicU32,
@@ -51,6 +51,8 @@ const PROMOTING: u32 = 2;
 const WANTED: u32 = 4;
 /// What is read has a checksum, and is not to be used before it was compared.
 const CHECKED: u32 = 16;
+/// The slot's bytes go to the file. Set or cleared by every linking.
+const WRITE: u32 = 8;
 
 /// Which queue of the device a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,17 @@ impl Slot {
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Relaxed)
     }
+    /// The frame's bytes are written to the file; otherwise they are read from it.
+    pub(crate) fn is_write(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & WRITE != 0
+    }
+    fn set_write(&self, write: bool) {
+        if write {
+            self.flags.fetch_or(WRITE, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!WRITE, Ordering::Relaxed);
+        }
+    }
     pub(crate) fn set_lane(&self, lane: Lane) {
         match lane {
             Lane::Demand => self.flags.fetch_and(!PREFETCH, Ordering::Relaxed),
@@ -111,7 +124,7 @@ impl Slot {
     pub(crate) fn is_wanted(&self) -> bool {
         self.flags.load(Ordering::Acquire) & WANTED != 0
     }
-    /// The slot's read is over.
+    /// The slot's read or write is over.
     pub(crate) fn unwant(&self) {
         self.flags.fetch_and(!WANTED, Ordering::AcqRel);
     }
@@ -142,6 +155,8 @@ pub(crate) struct Request {
     pub(crate) epoch: u32,
     /// What is read has a checksum, and is not to be used before it was compared.
     pub(crate) checked: bool,
+    /// The bytes go to the file; then the lane is [`Lane::Demand`], and `expected` is `bytes`.
+    pub(crate) write: bool,
 }
 
 /// All slots of a pool; shared by the rings of all devices.
@@ -176,6 +191,7 @@ impl Slots {
         slot.epoch.store(request.epoch, Ordering::Relaxed);
         slot.set_lane(request.lane);
         slot.set_checked(request.checked);
+        slot.set_write(request.write);
         slot.next.store(chain.head, Ordering::Relaxed);
         if chain.head == NIL {
             chain.tail = index;
@@ -326,6 +342,7 @@ mod tests {
             queued_ns: 0,
             epoch: 0,
             checked: false,
+            write: false,
         }
     }
 
@@ -371,6 +388,7 @@ mod loom_tests {
                             queued_ns: 0,
                             epoch: 0,
                             checked: false,
+                            write: false,
                         };
                         shared.0.link(index, request, &mut chain);
                     }

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-/// A message to the loop that is not a read.
+/// A message to the loop that is neither a read nor a write.
 pub(crate) enum Control {
     AddFile {
         index: u32,
@@ -252,6 +252,7 @@ mod loom_tests {
                         queued_ns: 0,
                         epoch: 0,
                         checked: false,
+                        write: false,
                     };
                     shared.slots.link(0, request, &mut chain);
                     shared.submit(Lane::Prefetch, &chain);

@@ -1,9 +1,10 @@
 //! The backend of a simulated disk: virtual time, and a check of everything that a loop promises to a backend.
 //!
 //! A read's memory is poisoned when it is staged and filled only when it completes, so that a frame that is used too
-//! early, or given away too early, shows as wrong bytes.
+//! early, or given away too early, shows as wrong bytes. A write's memory must be the same when it completes as when it
+//! was staged.
 
-use crate::ring::backend::{Backend, Completion, Read, Wait};
+use crate::ring::backend::{Backend, Completion, Transfer, Wait};
 use crate::ring::simulated_disk::{Disk, InFlight, staged};
 use crate::ring::submission_loop::LoopConfig;
 use crate::ring::wake::WakeWord;
@@ -20,9 +21,9 @@ pub(crate) struct SimConfig {
     pub(crate) submission: LoopConfig,
     /// Bytes of all frames.
     pub(crate) arena_bytes: usize,
-    /// One read may have several segments.
+    /// One read or write may have several segments.
     pub(crate) vectored: bool,
-    /// Bytes of a registered buffer: no read reaches into two of them.
+    /// Bytes of a registered buffer: no read or write reaches into two of them.
     pub(crate) buffer_bytes: usize,
 }
 
@@ -83,8 +84,8 @@ impl Sim {
         (ptr as usize - self.config.submission.arena as usize) / self.config.buffer_bytes
     }
 
-    /// What every loop promises of a read.
-    fn check(&self, read: &Read<'_>, align: u32) {
+    /// What every loop promises of a read or write.
+    fn check(&self, read: &Transfer<'_>, align: u32) {
         let what = (read.file, read.offset, read.segments);
         let config = &self.config;
         let state = self.disk.lock();
@@ -95,7 +96,7 @@ impl Sim {
         );
         assert!(
             others().count() < config.submission.depth as usize,
-            "more reads than the depth: {what:?}"
+            "more reads and writes than the depth: {what:?}"
         );
         assert!(
             others().all(|other| other.token != read.token),
@@ -193,7 +194,7 @@ impl Backend for Sim {
         };
         assert!(
             others > 0 || in_flight == 0,
-            "no read of a file that is removed"
+            "no read or write of a file that is removed"
         );
         self.files[index as usize] = None;
     }
@@ -206,18 +207,12 @@ impl Backend for Sim {
         self.buffer_of(a) == self.buffer_of(b)
     }
 
-    fn stage(&mut self, read: Read<'_>) {
-        let known = self.files.get(read.file as usize).copied().flatten();
+    fn stage(&mut self, transfer: Transfer<'_>) {
+        let known = self.files.get(transfer.file as usize).copied().flatten();
         assert!(known.is_some(), "a known file");
         let Some((file, align)) = known else { return };
-        self.check(&read, align);
-        self.staged.push(staged(
-            self.id,
-            read.token,
-            file,
-            read.offset,
-            read.segments,
-        ));
+        self.check(&transfer, align);
+        self.staged.push(staged(self.id, file, transfer));
     }
 
     fn submit(&mut self, wait: Wait, wake: &WakeWord) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! Everything it does follows from the seed and from what is asked of it, in virtual time. Its [`super::sim`] half stands
 //! behind the submission loop.
 
-use crate::ring::backend::{SEGMENTS_MAX, Segment};
+use crate::ring::backend::{SEGMENTS_MAX, Segment, Transfer};
 use crate::ring::file::OpenFile;
 use crate::ring::sys;
 use std::collections::VecDeque;
@@ -21,14 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) const DEVICE: u64 = libc::makedev(0xfff, 0xf_ffff);
 /// Virtual time begins here, in nanoseconds: zero means "never" in several places of an engine.
 const EPOCH_NS: u64 = 1_000_000_000;
-/// What a read's memory holds from its submission on, until bytes are delivered into it.
+/// What a read's memory holds from its staging on, until bytes are delivered into it.
 const POISON: u8 = 0xa5;
 /// Direct reads come back short at multiples of this, in bytes.
 const SECTOR: u32 = 512;
 /// A slow read takes this many times as long as others.
 const SLOW_FACTOR: u64 = 200;
 
-/// How often a [`Disk`] does what it should not, each in reads out of a thousand. All zero at first.
+/// How often a [`Disk`] does what it should not, each in reads and writes out of a thousand. All zero at first.
 ///
 /// ```
 /// let mut faults = ringfield::sim::Faults::default();
@@ -46,21 +46,22 @@ pub struct Faults {
     pub eagain: u32,
     /// Answers `EINTR`.
     pub eintr: u32,
-    /// Delivers fewer bytes: a multiple of 512; any number where the file is read through the page cache.
+    /// Delivers or stores fewer bytes: a multiple of 512; any number where the file is read through the page cache.
     pub short: u32,
-    /// Delivers some bytes less than one block of the file's alignment, which no direct read can go on from.
+    /// Delivers or stores some bytes less than one block of the file's alignment, which no direct read or write can go on
+    /// from.
     pub sliver: u32,
-    /// Answers that the file ends here.
+    /// Answers that the file ends here; of a write, that nothing was stored.
     pub early_end: u32,
     /// Never answers, until [`Disk::release`].
     pub never: u32,
     /// Takes 200 times as long, so that others overtake it.
     pub slow: u32,
-    /// Delivers the bytes with one bit turned over. Nothing detects this in a file without checksums.
+    /// Delivers or stores the bytes with one bit turned over. Nothing detects this in a file without checksums.
     pub bit_flip: u32,
-    /// Delivers bytes from somewhere else in the file. Nothing detects this in a file without checksums.
+    /// Delivers bytes from somewhere else in the file, or stores them there. Nothing detects this in a file without checksums.
     pub misdirected: u32,
-    /// Shortest and longest time of a read, in nanoseconds. Reads overtake each other within it. Default: 50 to 200 µs.
+    /// Shortest and longest time of a read or write, in nanoseconds. They overtake each other within it. Default: 50 to 200 µs.
     pub latency_ns: (u64, u64),
 }
 
@@ -82,11 +83,11 @@ impl Default for Faults {
     }
 }
 
-/// What a [`Disk`] answers to one read.
+/// What a [`Disk`] answers to one read or write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// All bytes that the file has there.
+    /// All bytes that the file has there; of a write, all of them.
     Whole,
     /// At most this many bytes.
     Short(u32),
@@ -96,26 +97,28 @@ pub enum Answer {
     Never,
     /// The bytes, with one bit turned over.
     BitFlip,
-    /// Bytes from somewhere else in the file.
+    /// Bytes from somewhere else in the file; a write's bytes go there.
     Misdirected,
 }
 
-/// A read that a [`Disk`] has answered.
+/// A read or write that a [`Disk`] has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answered {
-    /// Which read it was: they are counted from 0 in the order of their submission.
+    /// Which it was: reads and writes are counted from 0 in the order of their submission.
     pub read: u64,
     /// The file's name.
     pub file: Arc<str>,
     /// Offset in the file, in bytes.
     pub offset: u64,
-    /// Bytes asked for.
+    /// Bytes asked for, or given.
     pub bytes: u32,
-    /// Bytes that the file had there.
+    /// Bytes that the file had there; of a write, all of them.
     pub there: u32,
-    /// Bytes delivered, or a negative errno.
+    /// Bytes delivered or stored, or a negative errno.
     pub result: i32,
+    /// It was a write.
+    pub write: bool,
     /// When, in nanoseconds of virtual time.
     pub at_ns: u64,
 }
@@ -170,23 +173,26 @@ struct SimulatedFile {
     number: u64,
     content: Vec<u8>,
     align: u32,
-    bad: Vec<Range<u64>>,
+    /// Ranges that fail, and with which errno.
+    bad: Vec<(Range<u64>, i32)>,
 }
 
-/// A read that was submitted.
+/// A read or write that was staged or submitted.
 pub(crate) struct InFlight {
     pub(crate) backend: u64,
     pub(crate) token: u32,
     pub(crate) file: usize,
     pub(crate) offset: u64,
     pub(crate) segments: Vec<Segment>,
+    /// What a write's memory held when it was staged.
+    write: Option<Vec<u8>>,
     read: u64,
     answer: Answer,
     /// `u64::MAX` where it never comes.
     due_ns: u64,
 }
 
-// SAFETY: the segments' pointers are followed only for reads in flight, whose memory belongs to the disk until the
+// SAFETY: the segments' pointers are followed only for reads and writes in flight, whose memory belongs to the disk until the
 // completion is reaped; the disk's mutex keeps two threads from doing so at once.
 unsafe impl Send for InFlight {}
 
@@ -284,14 +290,24 @@ impl Disk {
         }
     }
 
-    /// Reads that touch `range` of a file fail with `EIO` from now on.
+    /// Reads and writes that touch `range` of a file fail with `EIO` from now on.
     pub fn break_range(&self, name: &str, range: Range<u64>) {
+        self.fail_range(name, range, libc::EIO);
+    }
+
+    /// Reads and writes that touch `range` of a file fail with `errno` from now on.
+    pub fn fail_range(&self, name: &str, range: Range<u64>, errno: i32) {
         if let Some(file) = self.lock().file_mut(name) {
-            file.bad.push(range);
+            file.bad.push((range, errno));
         }
     }
 
-    /// All ranges of all files can be read again.
+    /// What a file holds now. `None` where there is no such file.
+    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
+        self.lock().file(name).map(|file| file.content.clone())
+    }
+
+    /// All ranges of all files can be read and written again.
     pub fn mend(&self) {
         for file in &mut self.lock().files {
             file.bad.clear();
@@ -303,12 +319,12 @@ impl Disk {
         self.lock().faults = faults;
     }
 
-    /// Says what the next reads are answered, in the order of their submission; comes before chance and broken ranges.
+    /// Says what the next reads and writes are answered, in the order of their submission; comes before chance and broken ranges.
     pub fn script(&self, answers: &[Answer]) {
         self.lock().script.extend(answers);
     }
 
-    /// From now on no read is answered.
+    /// From now on nothing is answered.
     pub fn hold(&self) {
         let mut state = self.lock();
         state.holding = true;
@@ -317,7 +333,7 @@ impl Disk {
         }
     }
 
-    /// Ends [`Disk::hold`], and answers all reads that were not to be answered.
+    /// Ends [`Disk::hold`], and answers all that were not to be answered.
     pub fn release(&self) {
         let now_ns = self.now_ns();
         let mut state = self.lock();
@@ -340,17 +356,17 @@ impl Disk {
         self.lock().attached
     }
 
-    /// Reads submitted so far; those in flight are among them.
+    /// Reads and writes submitted so far; those in flight are among them.
     pub fn reads_submitted(&self) -> u64 {
         self.lock().submitted
     }
 
-    /// Reads in flight.
+    /// Reads and writes in flight.
     pub fn reads_in_flight(&self) -> usize {
         self.lock().in_flight.len()
     }
 
-    /// Of those in flight, reads that are not going to be answered.
+    /// Of those in flight, the ones that are not going to be answered.
     pub fn reads_stuck(&self) -> usize {
         let state = self.lock();
         let stuck = state.in_flight.iter().filter(|r| r.due_ns == u64::MAX);
@@ -363,11 +379,13 @@ impl Disk {
     }
 
     /// Fills the memory of every read in flight, as a device does that answers after everybody has left. Returns how many
-    /// there were. They stay unanswered.
+    /// there were, writes included. They stay unanswered.
     pub fn write_late(&self) -> usize {
         let state = self.lock();
         for read in &state.in_flight {
-            fill(&read.segments, !POISON);
+            if read.write.is_none() {
+                fill(&read.segments, !POISON);
+            }
         }
         state.in_flight.len()
     }
@@ -390,7 +408,7 @@ impl State {
         self.backends
     }
 
-    /// Forgets the reads of a user.
+    /// Forgets what a user has in flight.
     pub(crate) fn detach(&mut self, backend: u64) {
         self.attached -= 1;
         self.in_flight.retain(|read| read.backend != backend);
@@ -410,7 +428,7 @@ impl State {
             .filter(move |read| read.backend == backend)
     }
 
-    /// Takes a read in and decides what becomes of it. Its memory is the disk's from now on.
+    /// Takes a read or write in and decides what becomes of it. Its memory is the disk's from now on.
     pub(crate) fn submit(&mut self, mut read: InFlight, now_ns: u64) {
         let (answer, patience) = self.decide(read.file, read.offset, read.bytes());
         let (least, most) = self.faults.latency_ns;
@@ -426,7 +444,7 @@ impl State {
         self.in_flight.push(read);
     }
 
-    /// The answer to a read, and how many times the usual latency it takes.
+    /// The answer to a read or write, and how many times the usual latency it takes.
     fn decide(&mut self, file: usize, offset: u64, bytes: u32) -> (Answer, u64) {
         if let Some(answer) = self.script.pop_front() {
             return (answer, 1);
@@ -434,11 +452,12 @@ impl State {
         let (align, bad) = {
             let file = &self.files[file];
             let end = offset + u64::from(bytes);
-            let bad = file.bad.iter().any(|b| b.start < end && offset < b.end);
-            (file.align, bad)
+            let mut bad = file.bad.iter();
+            let bad = bad.find(|(b, _)| b.start < end && offset < b.end);
+            (file.align, bad.map(|&(_, errno)| errno))
         };
-        if bad {
-            return (Answer::Errno(libc::EIO), 1);
+        if let Some(errno) = bad {
+            return (Answer::Errno(errno), 1);
         }
         let f = self.faults;
         let mut roll = self.random.below(1000) as u32;
@@ -513,9 +532,15 @@ impl State {
             .min_by_key(|&at| (self.in_flight[at].due_ns, self.in_flight[at].read))
         {
             let read = self.in_flight.swap_remove(at);
-            let result = self.perform(&read);
+            let result = match &read.write {
+                None => self.perform(&read),
+                Some(bytes) => self.store(&read, bytes),
+            };
             let file = &self.files[read.file];
-            let there = (file.content.len() as u64).saturating_sub(read.offset);
+            let there = match read.write {
+                None => (file.content.len() as u64).saturating_sub(read.offset),
+                Some(_) => u64::MAX,
+            };
             self.log.push(Answered {
                 read: read.read,
                 file: file.name.clone(),
@@ -523,6 +548,7 @@ impl State {
                 bytes: read.bytes(),
                 there: there.min(u64::from(read.bytes())) as u32,
                 result,
+                write: read.write.is_some(),
                 at_ns: read.due_ns,
             });
             each(read.token, result);
@@ -554,28 +580,81 @@ impl State {
         }
         n as i32
     }
+
+    /// Writes the bytes of a write's memory to its file; returns the answer's result. A file that ends before them grows.
+    fn store(&mut self, write: &InFlight, staged: &[u8]) -> i32 {
+        assert!(
+            bytes_of(&write.segments) == staged,
+            "nobody writes to a frame whose write is in flight: {} bytes at {}",
+            staged.len(),
+            write.offset
+        );
+        let n = match write.answer {
+            Answer::Errno(errno) => return -errno,
+            Answer::Short(limit) => staged.len().min(limit as usize),
+            _ => staged.len(),
+        };
+        if n == 0 {
+            return 0;
+        }
+        let file = &mut self.files[write.file];
+        let mut at = write.offset as usize;
+        if write.answer == Answer::Misdirected && n < file.content.len() {
+            at = self.random.below((file.content.len() - n) as u64 + 1) as usize;
+        }
+        if file.content.len() < at + n {
+            file.content.resize(at + n, 0);
+            // Only who looks at its length sees a refusal.
+            let _ = file.inode.set_len((at + n) as u64);
+        }
+        file.content[at..at + n].copy_from_slice(&staged[..n]);
+        if write.answer == Answer::BitFlip {
+            let flipped = at + self.random.below(n as u64) as usize;
+            file.content[flipped] ^= 1 << self.random.below(8);
+        }
+        n as i32
+    }
 }
 
-/// A read that was not submitted yet, whose memory is poisoned: whoever still looks at it, sees it.
-pub(crate) fn staged(
-    backend: u64,
-    token: u32,
-    file: usize,
-    offset: u64,
-    segments: &[Segment],
-) -> InFlight {
+/// A transfer that was not submitted yet. The memory of a read is poisoned: whoever still looks at it, sees it. That of a
+/// write must hold until its answer what it holds now.
+pub(crate) fn staged(backend: u64, file: usize, transfer: Transfer<'_>) -> InFlight {
+    let Transfer {
+        token,
+        offset,
+        segments,
+        write,
+        ..
+    } = transfer;
     assert!(!segments.is_empty() && segments.len() <= SEGMENTS_MAX);
-    fill(segments, POISON);
+    let write = write.then(|| bytes_of(segments));
+    if write.is_none() {
+        fill(segments, POISON);
+    }
     InFlight {
         backend,
         token,
         file,
         offset,
         segments: segments.to_vec(),
+        write,
         read: 0,
         answer: Answer::Whole,
         due_ns: u64::MAX,
     }
+}
+
+/// What a write's memory holds.
+fn bytes_of(segments: &[Segment]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for segment in segments {
+        // SAFETY: the memory of a write that is staged or in flight belongs to this backend (`Backend::stage`), which has
+        // checked that it lies in the arena; nobody writes to it meanwhile.
+        bytes.extend_from_slice(unsafe {
+            std::slice::from_raw_parts(segment.ptr, segment.len as usize)
+        });
+    }
+    bytes
 }
 
 fn fill(segments: &[Segment], byte: u8) {

@@ -128,6 +128,28 @@ pub(crate) unsafe fn preadv(
     u32::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
+/// Writes `segments` at `offset`, as pwritev(2). Returns the bytes written, which may be fewer.
+///
+/// # Safety
+/// Every segment must point at readable memory of its length that nothing writes during the call.
+pub(crate) unsafe fn pwritev(
+    file: BorrowedFd<'_>,
+    segments: &[libc::iovec],
+    offset: u64,
+) -> io::Result<u32> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open for the call (`BorrowedFd`), and the caller vouches for the segments.
+    let n = unsafe {
+        libc::pwritev(
+            file.as_raw_fd(),
+            segments.as_ptr(),
+            segments.len() as libc::c_int,
+            offset,
+        )
+    };
+    u32::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
 /// Length of an open file, in bytes; that of a device is not known here, and nothing lies behind its end.
 pub(crate) fn file_len(file: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: an all-zero stat is a valid value, and the call fills it in.

@@ -100,21 +100,25 @@ pub(crate) struct Counters {
     pub(crate) prefetch_ios: AtomicU64,
     /// Of `bytes`, those of the prefetch lane.
     pub(crate) prefetch_bytes: AtomicU64,
+    /// Writes completed by the device, repeated ones included; not among `ios`.
+    pub(crate) writes: AtomicU64,
+    /// Bytes that those writes stored.
+    pub(crate) written_bytes: AtomicU64,
     /// Reads through a registered buffer.
     pub(crate) fixed_ios: AtomicU64,
     /// Reads made by a caller itself.
     pub(crate) inline_ios: AtomicU64,
-    /// Reads issued again after a transient error or a short read.
+    /// Reads and writes issued again after a transient error or a short answer.
     pub(crate) retries: AtomicU64,
-    /// Reads issued again to find the bad pages in a failed range.
+    /// Reads and writes issued again to find the bad pages in a failed range.
     pub(crate) bisections: AtomicU64,
     /// Pages that were not what their checksum says.
     pub(crate) checksum_mismatches: AtomicU64,
     /// Pages that failed.
     pub(crate) failed_slots: AtomicU64,
-    /// Batches handed to the kernel that held at least one read.
+    /// Batches handed to the kernel that held at least one read or write.
     pub(crate) batches: AtomicU64,
-    /// Sum over those batches of reads in flight after the hand-over.
+    /// Sum over those batches of reads and writes in flight after the hand-over.
     pub(crate) depth_sum: AtomicU64,
     /// Times the loop was woken by a system call of a caller.
     pub(crate) wakeups: AtomicU64,

@@ -1,9 +1,9 @@
-//! The fallback backends: a few threads that call `preadv`, for kernels and containers that refuse io_uring, or that copy
-//! out of a mapping.
+//! The fallback backends: a few threads that call `preadv` and `pwritev`, for kernels and containers that refuse io_uring,
+//! or that copy out of a mapping. What is written never goes through the mapping.
 //!
-//! A synchronous read needs a thread of its own, so these backends alone have more than one thread a device.
+//! A synchronous call needs a thread of its own, so these backends alone have more than one thread a device.
 
-use crate::ring::backend::{Backend, Completion, Read, SEGMENTS_MAX, Wait};
+use crate::ring::backend::{Backend, Completion, SEGMENTS_MAX, Transfer, Wait};
 use crate::ring::mapping::Window;
 use crate::ring::sys;
 use crate::ring::wake::WakeWord;
@@ -38,6 +38,7 @@ struct Job {
     file: Option<File>,
     offset: u64,
     vectors: Vec<libc::iovec>,
+    write: bool,
 }
 
 // SAFETY: a job is handed to exactly one thread at a time through the mutex, and the arena memory that its vectors
@@ -48,7 +49,7 @@ unsafe impl Send for Job {}
 struct Queues {
     jobs: VecDeque<Job>,
     done: Vec<Completion>,
-    /// Vectors of finished jobs, to be used again; one for each read in flight from the start.
+    /// Vectors of finished jobs, to be used again; one for each transfer in flight from the start.
     spare: Vec<Vec<libc::iovec>>,
     stop: bool,
 }
@@ -61,7 +62,7 @@ struct Shared {
     work: Condvar,
 }
 
-/// Threads that read.
+/// Threads that read and write.
 pub(crate) struct Threads {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -72,7 +73,7 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts the threads. `wake` is the loop's word, which they release when a read is done.
+    /// Starts the threads. `wake` is the loop's word, which they release when a transfer is done.
     pub(crate) fn new(
         method: Method,
         depth: u32,
@@ -135,14 +136,14 @@ fn serve(method: Method, shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
             }
         };
-        let read = match job.file {
-            // SAFETY: the vectors point at frames that belong to this read until its completion is reaped, and the loop
-            // keeps the descriptor open until every read of it has completed.
-            Some(file) => unsafe { read(method, &mut window, file, &job) },
+        let done = match job.file {
+            // SAFETY: the vectors point at frames that belong to this job until its completion is reaped, and the loop
+            // keeps the descriptor open until every transfer of it has completed.
+            Some(file) => unsafe { transfer(method, &mut window, file, &job) },
             // As io_uring answers for a descriptor that is none.
             None => Err(io::Error::from_raw_os_error(libc::EBADF)),
         };
-        let result = match read {
+        let result = match done {
             Ok(n) => n as i32,
             Err(e) => -e.raw_os_error().unwrap_or(libc::EIO),
         };
@@ -158,14 +159,18 @@ fn serve(method: Method, shared: &Shared, wake: &(dyn Fn() + Send + Sync)) {
     }
 }
 
-/// Makes the read of a job.
+/// Makes the read or the write of a job.
 ///
 /// # Safety
 /// The job's vectors must point at writable memory that nothing else reads or writes during the call, and the file's
 /// descriptor must stay open for it.
-unsafe fn read(method: Method, window: &mut Window, file: File, job: &Job) -> io::Result<u32> {
+unsafe fn transfer(method: Method, window: &mut Window, file: File, job: &Job) -> io::Result<u32> {
     // SAFETY: the caller vouches for the descriptor.
     let fd = unsafe { BorrowedFd::borrow_raw(file.fd) };
+    if job.write {
+        // SAFETY: the caller vouches for the vectors.
+        return unsafe { sys::pwritev(fd, &job.vectors, job.offset) };
+    }
     if method == Method::Mmap {
         // SAFETY: the caller vouches for the vectors.
         let mapped = unsafe { window.read(fd, file.number, &job.vectors, job.offset) };
@@ -205,18 +210,19 @@ impl Backend for Threads {
         true
     }
 
-    fn stage(&mut self, read: Read<'_>) {
+    fn stage(&mut self, transfer: Transfer<'_>) {
         let mut vectors = lock(&self.shared.queues).spare.pop().unwrap_or_default();
         vectors.clear();
-        vectors.extend(read.segments.iter().map(|segment| libc::iovec {
+        vectors.extend(transfer.segments.iter().map(|segment| libc::iovec {
             iov_base: segment.ptr.cast(),
             iov_len: segment.len as usize,
         }));
         self.staged.push(Job {
-            token: read.token,
-            file: self.files.get(read.file as usize).copied().flatten(),
-            offset: read.offset,
+            token: transfer.token,
+            file: self.files.get(transfer.file as usize).copied().flatten(),
+            offset: transfer.offset,
             vectors,
+            write: transfer.write,
         });
     }
 

@@ -238,8 +238,14 @@ mod tests {
     #[test]
     fn units_of_directory_pages_are_no_pages_of_the_field() {
         for node in [
-            Node { member: 0, number: 0 },
-            Node { member: 63, number: (1 << 48) - 1 },
+            Node {
+                member: 0,
+                number: 0,
+            },
+            Node {
+                member: 63,
+                number: (1 << 48) - 1,
+            },
         ] {
             assert_eq!(Node::of_unit(node.unit()), Some(node));
         }

@@ -207,7 +207,11 @@ mod tests {
                         at = unit;
                     }
                 }
-                assert_eq!(listed.len(), wanted.len(), "{pages} {members} {first} {count}");
+                assert_eq!(
+                    listed.len(),
+                    wanted.len(),
+                    "{pages} {members} {first} {count}"
+                );
                 assert!(listed.iter().all(|unit| wanted.contains(unit)));
                 assert_eq!(map.node_above(first, count, total), None);
                 // Whoever goes through them from the last on has seen a page's parent before it.

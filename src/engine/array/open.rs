@@ -3,14 +3,15 @@
 use super::map::{ArrayMap, MemberMap};
 use super::superblock::Superblock;
 use super::superblocks::Superblocks;
+use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::field::{Field, FieldShared, Member};
 use crate::engine::geometry::Geometry;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ring::file::OpenFile;
 use crate::ring::grant::Grant;
 use crate::ring::handle::Ring;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -139,9 +140,16 @@ impl ArrayParts {
                 Some(place @ None) => *place = Some(file),
                 Some(Some(other)) => {
                     let other = other.file.path.display();
-                    return Err(mismatch(format!("it is member {number}, and so is {other}")));
+                    return Err(mismatch(format!(
+                        "it is member {number}, and so is {other}"
+                    )));
                 }
-                None => return Err(mismatch(format!("it is member {number} of {}", wanted.members))),
+                None => {
+                    return Err(mismatch(format!(
+                        "it is member {number} of {}",
+                        wanted.members
+                    )));
+                }
             }
         }
         let missing = members.iter().position(Option::is_none);
@@ -196,7 +204,10 @@ impl Core {
     /// Opens a file of an array, and locks it.
     fn open_member(&self, path: &Path) -> Result<ArrayFile> {
         let file = self.open_path(path)?;
-        if !file.lock_shared().map_err(|e| super::super::core::refused(&file, &e))? {
+        if !file
+            .lock_shared()
+            .map_err(|e| super::super::core::refused(&file, &e))?
+        {
             return Err(Error::Locked {
                 path: path.to_path_buf(),
                 holder: "that writes it",
@@ -224,6 +235,26 @@ impl Core {
         })
     }
 
+    /// Makes a field of new files, which are to be the members of an array and have their lengths, for writing them.
+    pub(crate) fn new_array(
+        self: &Arc<Self>,
+        superblock: &Superblock,
+        files: Vec<(File, PathBuf)>,
+    ) -> Result<Field> {
+        let files = files.into_iter().enumerate().map(|(number, (file, path))| {
+            Ok(ArrayFile {
+                file: self.path_for_writing(file, &path)?,
+                superblock: Superblock {
+                    member: number as u32,
+                    ..superblock.clone()
+                },
+                damaged: None,
+            })
+        });
+        let parts = ArrayParts::of(files.collect::<Result<_>>()?, ArrayOptions::new())?;
+        self.open_parts(parts, |file| self.add_to_ring(file))
+    }
+
     /// Makes a field of the files of an array. `add` makes a file known to a ring: the ring, and the file's index there.
     pub(crate) fn open_parts(
         self: &Arc<Self>,
@@ -232,8 +263,10 @@ impl Core {
     ) -> Result<Field> {
         let ArrayParts { files, len, map } = parts;
         let present = || files.iter().flatten();
-        let identity = (present().map(|f| f.file.identity).collect::<Vec<_>>(), None, 0);
-        if let Some(field) = self.known_field(&identity, true) {
+        let files_identity = present().map(|f| f.file.identity).collect::<Vec<_>>();
+        let written = present().any(|f| f.file.written);
+        let identity = (files_identity, None, 0, true, written);
+        if let Some(field) = self.known_field(&identity) {
             return Ok(field);
         }
         let frames = u64::from(self.pool.frame_count());
@@ -241,9 +274,13 @@ impl Core {
         if need > frames {
             return Err(Error::RangeTooLarge { need, frames });
         }
-        let path = present().next().map(|f| f.file.path.clone()).unwrap_or_default();
+        let path = present()
+            .next()
+            .map(|f| f.file.path.clone())
+            .unwrap_or_default();
         let names: usize = present().map(|f| f.file.path.as_os_str().len()).sum();
-        let each = size_of::<Option<Member>>() + size_of::<OpenFile>() + size_of::<MemberMap>() + 256;
+        let each =
+            size_of::<Option<Member>>() + size_of::<OpenFile>() + size_of::<MemberMap>() + 256;
         let charged = (size_of::<FieldShared>() + names + files.len() * each) as u64;
         self.charge(|| path.display().to_string(), charged)?;
         let mut members: Vec<Option<Member>> = Vec::with_capacity(files.len());
@@ -297,6 +334,6 @@ impl Core {
             id: self.new_field_id(),
             charged,
         };
-        Ok(self.remember_field(identity, true, shared))
+        Ok(self.remember_field(identity, shared))
     }
 }

@@ -86,12 +86,22 @@ pub(crate) struct MemberLayout {
 
 impl MemberLayout {
     /// Of member `member` of `members`, in an array of `len` bytes; `None` where it does not fit a file.
-    pub(crate) fn new(len: u64, page_bytes: u64, member: u32, members: u32) -> Option<MemberLayout> {
+    pub(crate) fn new(
+        len: u64,
+        page_bytes: u64,
+        member: u32,
+        members: u32,
+    ) -> Option<MemberLayout> {
         let pages = len.div_ceil(page_bytes);
-        let slots = pages.checked_sub(u64::from(member))?.div_ceil(u64::from(members));
+        let slots = pages
+            .checked_sub(u64::from(member))?
+            .div_ceil(u64::from(members));
         let shape = Shape::new(slots, page_bytes)?;
         let directory_at = page_bytes.max(SUPERBLOCK_BYTES);
-        let data_at = shape.nodes.checked_mul(page_bytes)?.checked_add(directory_at)?;
+        let data_at = shape
+            .nodes
+            .checked_mul(page_bytes)?
+            .checked_add(directory_at)?;
         let file_bytes = slots
             .checked_mul(page_bytes)?
             .checked_add(data_at)?
@@ -153,12 +163,18 @@ impl Superblock {
     /// What is wrong with it: offset in the copy, and words.
     pub(crate) fn decode(bytes: &[u8], copy: Copy) -> Result<Superblock, Refusal> {
         let Some(bytes) = bytes.first_chunk::<{ SUPERBLOCK_BYTES as usize }>() else {
-            return Err(refuse(0, format!("{} bytes, not {SUPERBLOCK_BYTES}", bytes.len())));
+            return Err(refuse(
+                0,
+                format!("{} bytes, not {SUPERBLOCK_BYTES}", bytes.len()),
+            ));
         };
         let mut fields = Fields { bytes, at: 0 };
         let magic: [u8; 8] = fields.take();
         if magic != MAGIC {
-            let mut refusal = refuse(0, format!("begins with {magic:02x?}, not with {MAGIC:02x?}"));
+            let mut refusal = refuse(
+                0,
+                format!("begins with {magic:02x?}, not with {MAGIC:02x?}"),
+            );
             refusal.no_magic = true;
             return Err(refusal);
         }
@@ -183,15 +199,20 @@ impl Superblock {
             return Err(refuse(CHECKSUM_AT, what));
         }
         if version != VERSION {
-            let what = format!("version {version} of the format; this program knows version {VERSION}");
+            let what =
+                format!("version {version} of the format; this program knows version {VERSION}");
             return Err(refuse(12, what));
         }
         let features = fields.u64();
         if let Some(unknown) = (0..64).find(|&bit| {
             features & 1 << bit != 0 && !REQUIRED.iter().any(|&(known, _)| known == bit)
         }) {
-            let known = REQUIRED.map(|(bit, name)| format!("{bit} ({name})")).join(", ");
-            let what = format!("needs feature {unknown}, which this program does not know; known: {known}");
+            let known = REQUIRED
+                .map(|(bit, name)| format!("{bit} ({name})"))
+                .join(", ");
+            let what = format!(
+                "needs feature {unknown}, which this program does not know; known: {known}"
+            );
             return Err(refuse(16, what));
         }
         let optional_features = fields.u64();
@@ -205,11 +226,15 @@ impl Superblock {
         let (checksum, number) = (fields.u32(), fields.u32());
         let creator: [u8; CREATOR_BYTES] = fields.take();
         if checksum != CHECKSUM_XXH3 {
-            let what = format!("checksum function {checksum}; known: {CHECKSUM_XXH3} (XXH3, 64 bits)");
+            let what =
+                format!("checksum function {checksum}; known: {CHECKSUM_XXH3} (XXH3, 64 bits)");
             return Err(refuse(152, what));
         }
         if number != copy_number(copy) {
-            return Err(refuse(156, format!("is the other copy, at the place of the {copy} one")));
+            return Err(refuse(
+                156,
+                format!("is the other copy, at the place of the {copy} one"),
+            ));
         }
         if members == 0 || members > MEMBERS_MAX || member >= members {
             let what = format!("is member {member} of {members}; there can be {MEMBERS_MAX}");
@@ -220,8 +245,10 @@ impl Superblock {
             return Err(refuse(64, what));
         }
         let index_end = index_at.checked_add(index_bytes);
-        if index_end.is_none_or(|end| end > len) || (features & HAS_INDEX != 0) != (index_bytes > 0) {
-            let what = format!("a tensor index at {index_at}, {index_bytes} bytes, in {len} of the array");
+        if index_end.is_none_or(|end| end > len) || (features & HAS_INDEX != 0) != (index_bytes > 0)
+        {
+            let what =
+                format!("a tensor index at {index_at}, {index_bytes} bytes, in {len} of the array");
             return Err(refuse(136, what));
         }
         let superblock = Superblock {
@@ -242,10 +269,24 @@ impl Superblock {
         };
         let computed = superblock.layout().filter(|layout| layout.slots > 0);
         let Some(l) = computed else {
-            return Err(refuse(72, format!("an array of {len} bytes on {members} members is impossible")));
+            return Err(refuse(
+                72,
+                format!("an array of {len} bytes on {members} members is impossible"),
+            ));
         };
-        if stored != [l.slots, l.directory_at, l.shape.nodes, l.data_at, l.file_bytes] {
-            return Err(refuse(80, format!("its parts lie at {stored:?}, which is not what its size needs")));
+        if stored
+            != [
+                l.slots,
+                l.directory_at,
+                l.shape.nodes,
+                l.data_at,
+                l.file_bytes,
+            ]
+        {
+            return Err(refuse(
+                80,
+                format!("its parts lie at {stored:?}, which is not what its size needs"),
+            ));
         }
         Ok(superblock)
     }
@@ -334,7 +375,10 @@ mod tests {
         for at in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[at / 8] ^= 1 << (at % 8);
-            assert!(Superblock::decode(&damaged, Copy::First).is_err(), "bit {at}");
+            assert!(
+                Superblock::decode(&damaged, Copy::First).is_err(),
+                "bit {at}"
+            );
         }
         assert!(Superblock::decode(&bytes, Copy::Last).is_err());
         assert!(Superblock::decode(&bytes[..4095], Copy::First).is_err());

@@ -4,9 +4,9 @@ use super::FORMAT;
 use super::superblock::{Copy, Refusal, SUPERBLOCK_BYTES, Superblock};
 use crate::error::{Error, Result};
 use crate::ring::sys;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What both copies of a file say.
@@ -28,7 +28,11 @@ impl Superblocks {
     /// [`Error::Open`] where the file cannot be opened or read.
     pub(crate) fn read(path: &Path) -> Result<Superblocks> {
         let read = || -> std::io::Result<Superblocks> {
-            let file = File::open(path)?;
+            // Never waits for the other end of a FIFO.
+            let file = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
+                .open(path)?;
             Superblocks::of(&file)
         };
         read().map_err(|e| Error::Open {
@@ -116,7 +120,11 @@ impl Superblocks {
             Some(wanted) if wanted == file_bytes => Ok((superblock, other)),
             wanted => {
                 let wanted = wanted.unwrap_or(0);
-                let how = if file_bytes < wanted { "cut short" } else { "too long" };
+                let how = if file_bytes < wanted {
+                    "cut short"
+                } else {
+                    "too long"
+                };
                 let what = format!("{how}: {file_bytes} bytes, and its superblock says {wanted}");
                 Err(malformed(file_bytes.min(wanted), what))
             }

@@ -243,7 +243,9 @@ impl Multiplier {
         };
         gathered.clear();
         gathered.reserve_exact(together);
+        let mut begun = 0;
         for mut page in view.chunks() {
+            page = matrix.rows_in(page, &mut begun);
             if !gathered.is_empty() {
                 let missing = (together - gathered.len()).min(page.len());
                 gathered.extend_from_slice(&page[..missing]);

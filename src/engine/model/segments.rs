@@ -93,8 +93,10 @@ impl Segments {
                 let matrix = &matrices[index];
                 let from = segments.all.len();
                 let rows = (piece / matrix.row_bytes.max(1) as u64).max(1) as usize;
-                for start in (0..matrix.rows).step_by(rows) {
-                    let rows = start..(start + rows).min(matrix.rows);
+                let mut start = 0;
+                while start < matrix.rows {
+                    let rows = start..matrix.segment_end(start, rows);
+                    start = rows.end;
                     segments.all.push(Segment {
                         pages: Span::of(matrix, &rows, room.page_bytes).pages(),
                         matrix: index,

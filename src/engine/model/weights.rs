@@ -24,10 +24,42 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    /// Where rows lie in the file.
+    /// Where rows lie in the field.
     pub(super) fn bytes_of(&self, rows: Range<usize>) -> Range<u64> {
-        let at = |row: usize| self.tensor.range().start + row as u64 * self.row_bytes as u64;
-        at(rows.start)..at(rows.end)
+        self.tensor.rows_at(rows.start as u64..rows.end as u64)
+    }
+
+    /// What of a page is rows: in a packed field a page can end with bytes that are none. `begun` is how much of a row that
+    /// is longer than a page the pages before had.
+    pub(super) fn rows_in<'p>(&self, page: &'p [u8], begun: &mut usize) -> &'p [u8] {
+        if !self.tensor.is_packed() {
+            return page;
+        }
+        let whole = page.len() - page.len() % self.row_bytes;
+        let rows = match *begun == 0 && whole > 0 {
+            true => whole,
+            false => page.len().min(self.row_bytes - *begun),
+        };
+        *begun = (*begun + rows) % self.row_bytes;
+        page.get(..rows).unwrap_or(page)
+    }
+
+    /// Where a segment that begins with row `start` and has about `wanted` rows ends: in a packed field with a page, or
+    /// within the first.
+    pub(super) fn segment_end(&self, start: usize, wanted: usize) -> usize {
+        let wanted = (start + wanted).min(self.rows);
+        if !self.tensor.is_packed() {
+            return wanted;
+        }
+        let run = |row: usize| self.tensor.run(row as u64) as usize;
+        let mut end = start + run(start);
+        if end >= wanted {
+            return wanted;
+        }
+        while end < wanted && end + run(end) <= wanted {
+            end += run(end);
+        }
+        end
     }
 }
 

@@ -52,7 +52,10 @@ impl<I: Iterator<Item = Copy>> Gatherer<I> {
             };
             let number = first.to / self.page_bytes;
             let mut copies = Vec::new();
-            while let Some(copy) = self.copies.next_if(|copy| copy.to / self.page_bytes == number) {
+            while let Some(copy) = self
+                .copies
+                .next_if(|copy| copy.to / self.page_bytes == number)
+            {
                 if copies.len() < AHEAD_PIECES {
                     let field = &self.fields[copy.file as usize];
                     batch.submit(field, copy.from..copy.from + copy.len, 0)?;

@@ -3,8 +3,8 @@
 //! It is bytes of the field like any other, and so checked and striped. Nothing in it is believed all the same: a checksum
 //! says that the bytes are those that were written, not who wrote them.
 
-use super::rows::Rows;
 use super::roles::TensorRole;
+use super::rows::Rows;
 use crate::engine::array::FORMAT;
 use crate::engine::formats::cursor::Source;
 use crate::error::{Error, Result};
@@ -99,13 +99,13 @@ impl IndexContent {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len() as usize);
-        let mut names = Vec::new();
+        let mut names: Vec<u8> = Vec::new();
         let mut named = |name: &str| {
             let at = names.len() as u64;
             names.extend(name.as_bytes());
             (at, name.len() as u32)
         };
-        let mut records = Vec::new();
+        let mut records: Vec<u8> = Vec::new();
         for file in &self.files {
             let (at, len) = named(&file.name);
             records.extend(at.to_le_bytes());
@@ -208,9 +208,11 @@ impl<S: Source> Index<S> {
             (index.places, 4),
             (index.names_bytes, 1),
         ];
-        let total = parts.into_iter().try_fold(HEADER_BYTES, |sum, (count, each)| {
-            sum.checked_add(count.checked_mul(each)?)
-        });
+        let total = parts
+            .into_iter()
+            .try_fold(HEADER_BYTES, |sum, (count, each)| {
+                sum.checked_add(count.checked_mul(each)?)
+            });
         if total != Some(index.source.len()) || index.files > FILES_MAX {
             let what = format!(
                 "a tensor index of {} files, {} entries, {} places and {} bytes of names in {} bytes",
@@ -273,7 +275,9 @@ impl<S: Source> Index<S> {
             1 => SourceFormat::Gguf,
             2 => SourceFormat::SafeTensors,
             other => {
-                let what = format!("a file of the unknown format {other}; known: 1 (GGUF), 2 (safetensors)");
+                let what = format!(
+                    "a file of the unknown format {other}; known: 1 (GGUF), 2 (safetensors)"
+                );
                 return Err(self.malformed(at, what));
             }
         };
@@ -325,18 +329,28 @@ impl<S: Source> Index<S> {
         };
         let places_at = Some(record.u64()).filter(|&at| at != u64::MAX);
         let Some(dims) = dims.get(..dim_count as usize) else {
-            let what = format!("entry {number} has {dim_count} dimensions; there can be {DIMS_MAX}");
+            let what =
+                format!("entry {number} has {dim_count} dimensions; there can be {DIMS_MAX}");
             return Err(self.malformed(at, what));
         };
         if padded > 1 || !rows.fits(self.room) {
-            return Err(self.malformed(at, format!("the rows of entry {number} cannot lie as it says")));
+            return Err(self.malformed(
+                at,
+                format!("the rows of entry {number} cannot lie as it says"),
+            ));
         }
         let places = places_at.map(|at| at.checked_add(rows.pieces()));
         if places.is_some_and(|end| end.is_none_or(|end| end > self.places)) {
-            return Err(self.malformed(at, format!("entry {number} names places that are not there")));
+            return Err(self.malformed(
+                at,
+                format!("entry {number} names places that are not there"),
+            ));
         }
         let len = self.file(u32::from(file))?.len;
-        if source_at.checked_add(rows.bytes()).is_none_or(|end| end > len) {
+        if source_at
+            .checked_add(rows.bytes())
+            .is_none_or(|end| end > len)
+        {
             return Err(self.malformed(at, format!("entry {number} lies outside of its file")));
         }
         Ok(Entry {

@@ -68,7 +68,9 @@ impl Layout {
             let others = other_bytes(file)?;
             layout.pieces.push(Piece {
                 start: at,
-                what: What::Header { file: number as u32 },
+                what: What::Header {
+                    file: number as u32,
+                },
             });
             layout.index.files.push(FileRecord {
                 name: file.name.clone(),
@@ -81,18 +83,21 @@ impl Layout {
             });
             at = (at + file.header_bytes).next_multiple_of(ALIGN);
             layout.index.entries.append(&mut file.tensors);
-            layout.index.entries.extend(others.into_iter().map(|range| Entry {
-                name: String::new(),
-                file: number as u32,
-                role: None,
-                kind: 0,
-                dims: Vec::new(),
-                layer: None,
-                expert: None,
-                source_at: range.start,
-                rows: Rows::contiguous(0, range.end - range.start, 1),
-                places_at: None,
-            }));
+            layout
+                .index
+                .entries
+                .extend(others.into_iter().map(|range| Entry {
+                    name: String::new(),
+                    file: number as u32,
+                    role: None,
+                    kind: 0,
+                    dims: Vec::new(),
+                    layer: None,
+                    expert: None,
+                    source_at: range.start,
+                    rows: Rows::contiguous(0, range.end - range.start, 1),
+                    places_at: None,
+                }));
         }
         let at = layout.place_tensors(at, order);
         layout.index_at = at.next_multiple_of(ALIGN);
@@ -102,11 +107,7 @@ impl Layout {
     }
 
     /// Gives every entry its place; returns where the last one ends.
-    fn place_tensors(
-        &mut self,
-        mut at: u64,
-        order: &dyn Fn(u32, u64) -> Option<Vec<u32>>,
-    ) -> u64 {
+    fn place_tensors(&mut self, mut at: u64, order: &dyn Fn(u32, u64) -> Option<Vec<u32>>) -> u64 {
         let mut sorted: Vec<u32> = (0..self.index.entries.len() as u32).collect();
         sorted.sort_by_key(|&entry| {
             let entry = &self.index.entries[entry as usize];
@@ -118,7 +119,11 @@ impl Layout {
             // The parts of one expert side by side, whatever their roles.
             let (class, layer, role) = named.order();
             let expert = entry.expert.map_or(0, |expert| u64::from(expert) + 1);
-            let role = if expert > 0 { roles::TensorRole::ExpertGate } else { role };
+            let role = if expert > 0 {
+                roles::TensorRole::ExpertGate
+            } else {
+                role
+            };
             (entry.role.is_none(), class, layer, role, expert, named.role)
         });
         let mut rest = sorted.as_slice();
@@ -231,7 +236,7 @@ impl Layout {
     /// Notes what of an entry is copied.
     fn note(&mut self, entry: u32) {
         let e = &self.index.entries[entry as usize];
-        let places = self.places_of(e);
+        let places = places_of(&self.index, e);
         for piece in 0..e.rows.pieces() {
             let rows = piece * e.rows.piece_rows..(piece + 1) * e.rows.piece_rows;
             if rows.is_empty() || e.rows.row_bytes == 0 {
@@ -244,21 +249,12 @@ impl Layout {
         }
     }
 
-    fn places_of(&self, entry: &Entry) -> Option<&[u32]> {
-        places_of(&self.index, entry)
-    }
-
     /// What is to be copied, in the order of the field.
     pub(super) fn copies(&self) -> impl Iterator<Item = Copy> {
         self.pieces
             .iter()
             .flat_map(|piece| runs(&self.index, &piece.what))
             .flat_map(|copy| in_pages(copy, self.page_bytes))
-    }
-
-    /// Pages of the field.
-    pub(super) fn pages(&self) -> u64 {
-        self.len.div_ceil(self.page_bytes)
     }
 }
 
@@ -279,7 +275,11 @@ fn runs<'i>(index: &'i IndexContent, what: &'i What) -> Box<dyn Iterator<Item = 
                 len: header.end - header.start,
             }))
         }
-        What::Rows { entry, rows } => Box::new(runs_of(index, &index.entries[*entry as usize], rows.clone())),
+        What::Rows { entry, rows } => Box::new(runs_of(
+            index,
+            &index.entries[*entry as usize],
+            rows.clone(),
+        )),
     }
 }
 

@@ -82,7 +82,11 @@ impl PackedField {
     /// # Errors
     /// [`Error::Malformed`] where it holds no tensors, or its index is not what it should be.
     pub fn of(field: Field) -> Result<PackedField> {
-        let array = field.shared.array.as_deref().filter(|array| !array.index.is_empty());
+        let array = field
+            .shared
+            .array
+            .as_deref()
+            .filter(|array| !array.index.is_empty());
         let Some(array) = array else {
             return Err(Error::Malformed {
                 path: field.path().to_path_buf(),
@@ -185,9 +189,9 @@ impl PackedField {
         range: &Range<u64>,
     ) -> Result<Placed> {
         let entry = match u32::try_from(number) {
-            Ok(number) if number < file.tensors => {
-                self.index.entry(u64::from(file.first_entry) + u64::from(number))?
-            }
+            Ok(number) if number < file.tensors => self
+                .index
+                .entry(u64::from(file.first_entry) + u64::from(number))?,
             _ => return Err(self.contradiction(file, number)),
         };
         let bytes = entry.rows.bytes();
@@ -207,7 +211,10 @@ impl PackedField {
             path: self.field.path().to_path_buf(),
             format: FORMAT,
             at: file.header.start,
-            what: format!("tensor {number} of {} is another in the header than in the index", file.name),
+            what: format!(
+                "tensor {number} of {} is another in the header than in the index",
+                file.name
+            ),
         }
     }
 }

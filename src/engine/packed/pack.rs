@@ -7,13 +7,12 @@
 use super::gather::Gatherer;
 use super::index::IndexContent;
 use super::layout::Layout;
-use super::new_file::NewFile;
 use super::source::{self, SourceFile};
 use super::writer::ArrayWriter;
+use crate::engine::Engine;
 use crate::engine::array::MEMBERS_MAX;
 use crate::engine::array::superblock::{HAS_INDEX, Superblock};
 use crate::engine::builder::EngineBuilder;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -115,10 +114,7 @@ impl<'p> Pack<'p> {
     /// In which order the experts of a layer lie: given a layer and its number of experts, the place of each, or `None`
     /// for their own order. What is no permutation is an error of [`Pack::run`].
     #[must_use]
-    pub fn expert_order(
-        mut self,
-        order: impl Fn(u32, u64) -> Option<Vec<u32>> + 'p,
-    ) -> Pack<'p> {
+    pub fn expert_order(mut self, order: impl Fn(u32, u64) -> Option<Vec<u32>> + 'p) -> Pack<'p> {
         self.order = Box::new(order);
         self
     }
@@ -177,7 +173,10 @@ impl<'p> Pack<'p> {
         writer.finish(self.replace)?;
         let index = &layout.index;
         let held = index.entries.iter().map(|entry| entry.rows.bytes());
-        let headers = index.files.iter().map(|file| file.header.end - file.header.start);
+        let headers = index
+            .files
+            .iter()
+            .map(|file| file.header.end - file.header.start);
         let held: u64 = held.chain(headers).sum::<u64>() + layout.len - layout.index_at;
         Ok(Packed {
             tensors: index.entries.iter().filter(|e| e.role.is_some()).count() as u64,
@@ -190,7 +189,8 @@ impl<'p> Pack<'p> {
     }
 
     fn check(&self, members: &[PathBuf]) -> Result<()> {
-        let invalid = |option, value: String, why: String| Error::InvalidOption { option, value, why };
+        let invalid =
+            |option, value: String, why: String| Error::InvalidOption { option, value, why };
         if !self.page_bytes.is_power_of_two() || !(4096..=4 << 20).contains(&self.page_bytes) {
             let why = "a power of two from 4096 to 4194304".into();
             return Err(invalid("page_size", self.page_bytes.to_string(), why));
@@ -221,7 +221,10 @@ pub(super) fn engine(page_bytes: u64) -> Result<Engine> {
 fn random_id() -> [u8; 16] {
     let mut id = [0; 16];
     // Keyed by the operating system's random numbers.
-    let (one, other) = (RandomState::new().hash_one(0u8), RandomState::new().hash_one(1u8));
+    let (one, other) = (
+        RandomState::new().hash_one(0u8),
+        RandomState::new().hash_one(1u8),
+    );
     id[..8].copy_from_slice(&one.to_le_bytes());
     id[8..].copy_from_slice(&other.to_le_bytes());
     id
@@ -229,10 +232,15 @@ fn random_id() -> [u8; 16] {
 
 fn check_places(index: &IndexContent) -> Result<()> {
     for entry in &index.entries {
-        let (Some(places), pieces) = (super::layout::places_of(index, entry), entry.rows.pieces()) else {
+        let (Some(places), pieces) = (super::layout::places_of(index, entry), entry.rows.pieces())
+        else {
             continue;
         };
-        let mut seen: Vec<u64> = places.iter().take(pieces as usize).map(|&p| u64::from(p)).collect();
+        let mut seen: Vec<u64> = places
+            .iter()
+            .take(pieces as usize)
+            .map(|&p| u64::from(p))
+            .collect();
         seen.sort_unstable();
         if !seen.into_iter().eq(0..pieces) {
             return Err(Error::InvalidOption {

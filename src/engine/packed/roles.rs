@@ -65,7 +65,9 @@ impl TensorRole {
     ];
 
     pub(crate) fn of_code(code: u16) -> Option<TensorRole> {
-        TensorRole::ALL.into_iter().find(|&role| role as u16 == code)
+        TensorRole::ALL
+            .into_iter()
+            .find(|&role| role as u16 == code)
     }
 
     /// True for a part of an expert.
@@ -224,15 +226,45 @@ mod tests {
             ("blk.3.ffn_down.7.weight", R::ExpertDown, Some(3), Some(7)),
             ("output.weight", R::Head, None, None),
             ("output_norm.weight", R::OutputNorm, None, None),
-            ("blk.1.attn_output.weight", R::AttentionOutput, Some(1), None),
+            (
+                "blk.1.attn_output.weight",
+                R::AttentionOutput,
+                Some(1),
+                None,
+            ),
             ("blk.2.layer_output_norm.weight", R::Layer, Some(2), None),
             ("rope_freqs.weight", R::Other, None, None),
             ("model.embed_tokens.weight", R::Embedding, None, None),
-            ("model.layers.7.self_attn.k_proj.weight", R::Attention, Some(7), None),
-            ("model.layers.7.mlp.down_proj.weight", R::Down, Some(7), None),
-            ("model.layers.7.mlp.experts.12.up_proj.weight", R::ExpertUp, Some(7), Some(12)),
-            ("model.layers.7.block_sparse_moe.experts.3.w1.weight", R::ExpertGate, Some(7), Some(3)),
-            ("model.layers.7.block_sparse_moe.gate.weight", R::Router, Some(7), None),
+            (
+                "model.layers.7.self_attn.k_proj.weight",
+                R::Attention,
+                Some(7),
+                None,
+            ),
+            (
+                "model.layers.7.mlp.down_proj.weight",
+                R::Down,
+                Some(7),
+                None,
+            ),
+            (
+                "model.layers.7.mlp.experts.12.up_proj.weight",
+                R::ExpertUp,
+                Some(7),
+                Some(12),
+            ),
+            (
+                "model.layers.7.block_sparse_moe.experts.3.w1.weight",
+                R::ExpertGate,
+                Some(7),
+                Some(3),
+            ),
+            (
+                "model.layers.7.block_sparse_moe.gate.weight",
+                R::Router,
+                Some(7),
+                None,
+            ),
             ("model.norm.weight", R::OutputNorm, None, None),
             ("lm_head.weight", R::Head, None, None),
             ("vision.blk.weight", R::Other, None, None),
@@ -240,7 +272,11 @@ mod tests {
             ("", R::Other, None, None),
         ] {
             let named = read(name);
-            assert_eq!((named.role, named.layer, named.expert), (role, layer, expert), "{name}");
+            assert_eq!(
+                (named.role, named.layer, named.expert),
+                (role, layer, expert),
+                "{name}"
+            );
         }
     }
 

@@ -148,7 +148,9 @@ impl Rows {
         let wide = |n: u64| u128::from(n);
         let row = match self.page_bytes {
             0 => wide(self.row_bytes),
-            page => wide(self.row_bytes).max(wide(page)).next_multiple_of(wide(page)),
+            page => wide(self.row_bytes)
+                .max(wide(page))
+                .next_multiple_of(wide(page)),
         };
         let groups = wide(self.pieces().div_ceil(self.group.max(1)));
         let last = wide(self.start)
@@ -157,7 +159,8 @@ impl Rows {
         let small = last < 1 << 62 && wide(self.row_bytes) * wide(self.count) < 1 << 62;
         let end = || {
             let last = self.pieces().saturating_sub(1);
-            self.piece_end(last).max(self.piece_end(self.group.min(last + 1) - 1))
+            self.piece_end(last)
+                .max(self.piece_end(self.group.min(last + 1) - 1))
         };
         whole
             && cut
@@ -195,7 +198,11 @@ mod tests {
             let run = rows.run(row, u64::MAX, places);
             assert!(run >= 1 && row + run <= rows.count);
             let range = rows.range(row..row + run, places);
-            assert_eq!(range.end - range.start, run * rows.row_bytes, "a run has no gap");
+            assert_eq!(
+                range.end - range.start,
+                run * rows.row_bytes,
+                "a run has no gap"
+            );
             for k in row..row + run {
                 let at = rows.offset(k, places);
                 assert_eq!(at, range.start + (k - row) * rows.row_bytes);
@@ -261,16 +268,47 @@ mod tests {
         let good = Rows::in_pages(0, 100, 1000, 4096);
         assert!(good.fits(1 << 20));
         for bad in [
-            Rows { start: u64::MAX - 5, ..good },
-            Rows { row_bytes: u64::MAX, ..good },
-            Rows { count: u64::MAX, ..good },
-            Rows { piece_rows: 7, ..good },
+            Rows {
+                start: u64::MAX - 5,
+                ..good
+            },
+            Rows {
+                row_bytes: u64::MAX,
+                ..good
+            },
+            Rows {
+                count: u64::MAX,
+                ..good
+            },
+            Rows {
+                piece_rows: 7,
+                ..good
+            },
             Rows { group: 0, ..good },
-            Rows { page_bytes: 100, ..good },
-            Rows { start: 4000, ..good },
-            Rows { group_stride: u64::MAX, piece_rows: 10, ..good },
-            Rows { row_bytes: 5000, start: 64, ..good },
-            Rows { piece_stride: u64::MAX, piece_rows: 10, group: 100, ..good },
+            Rows {
+                page_bytes: 100,
+                ..good
+            },
+            Rows {
+                start: 4000,
+                ..good
+            },
+            Rows {
+                group_stride: u64::MAX,
+                piece_rows: 10,
+                ..good
+            },
+            Rows {
+                row_bytes: 5000,
+                start: 64,
+                ..good
+            },
+            Rows {
+                piece_stride: u64::MAX,
+                piece_rows: 10,
+                group: 100,
+                ..good
+            },
         ] {
             assert!(!bad.fits(1 << 20), "{bad:?}");
         }

@@ -64,7 +64,8 @@ pub(super) fn open(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<SourceFile>
         return Err(Error::InvalidOption {
             option: "pack",
             value: format!("{} files", paths.len()),
-            why: "name one file of a GGUF model; the others of its set are found by its name".into(),
+            why: "name one file of a GGUF model; the others of its set are found by its name"
+                .into(),
         });
     }
     Ok(files)
@@ -88,7 +89,14 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
         let at = tensor.range().start;
         let dims = tensor.shape().to_vec();
         let piece_rows = dims.get(1).copied().unwrap_or(1);
-        let mut entry = entry(tensor.name(), number, at, row_bytes, tensor.rows(), piece_rows);
+        let mut entry = entry(
+            tensor.name(),
+            number,
+            at,
+            row_bytes,
+            tensor.rows(),
+            piece_rows,
+        );
         entry.kind = kind.code();
         entry.dims = dims;
         if let Some(file) = files.get_mut(number) {
@@ -100,7 +108,11 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
 
 fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
     let model = SafeTensors::open(engine, path)?;
-    let mut file = SourceFile::of(model.field(), SourceFormat::SafeTensors, model.data_offset());
+    let mut file = SourceFile::of(
+        model.field(),
+        SourceFormat::SafeTensors,
+        model.data_offset(),
+    );
     for tensor in model.tensors() {
         let tensor = tensor?;
         let row_bytes = tensor.row_bytes();

@@ -49,9 +49,11 @@ impl ArrayWriter {
             files.push(NewFile::create(path, layout.file_bytes, replace)?);
             entries.push(Vec::with_capacity(layout.slots as usize));
         }
-        let field = engine.core.new_array(&superblock, &files.iter().map(|file| {
-            Ok((file.descriptor()?, file.path().to_path_buf()))
-        }).collect::<Result<Vec<_>>>()?)?;
+        let descriptors = files
+            .iter()
+            .map(|file| Ok((file.descriptor()?, file.path().to_path_buf())))
+            .collect::<Result<_>>()?;
+        let field = engine.core.new_array(&superblock, descriptors)?;
         Ok(ArrayWriter {
             superblock,
             files,
@@ -71,7 +73,8 @@ impl ArrayWriter {
 
     /// Bytes of all members.
     pub(super) fn bytes(&self) -> u64 {
-        let members = (0..self.superblock.members).filter_map(|member| self.member(member).layout());
+        let members =
+            (0..self.superblock.members).filter_map(|member| self.member(member).layout());
         members.map(|layout| layout.file_bytes).sum()
     }
 
@@ -107,9 +110,8 @@ impl ArrayWriter {
         let mut filled = Ok(Entry::default());
         let array = &self.superblock.array;
         let writing = self.field.shared.write_unit(unit, |bytes| {
-            filled = fill(bytes).map(|()| {
-                Entry::present(page_checksum(bytes, array, unit, VERSION), VERSION)
-            });
+            filled = fill(bytes)
+                .map(|()| Entry::present(page_checksum(bytes, array, unit, VERSION), VERSION));
         })?;
         self.under_way.push_back(writing);
         filled
@@ -144,7 +146,9 @@ impl ArrayWriter {
         for (file, superblock) in self.files.iter().zip(&superblocks) {
             let bytes = superblock.layout().map_or(0, |layout| layout.file_bytes);
             for copy in Copy::BOTH {
-                let written = file.file().write_all_at(&superblock.encode(copy), copy.at(bytes));
+                let written = file
+                    .file()
+                    .write_all_at(&superblock.encode(copy), copy.at(bytes));
                 written.map_err(|e| Error::Create {
                     path: file.path().to_path_buf(),
                     errno: e.raw_os_error().unwrap_or(libc::EIO),
@@ -178,7 +182,10 @@ impl ArrayWriter {
                 };
                 let entry = self.write_unit(node.unit(), |bytes| {
                     for (place, entry) in bytes.chunks_mut(ENTRY_BYTES as usize).zip(
-                        entries.iter().copied().chain(std::iter::repeat(Entry::default())),
+                        entries
+                            .iter()
+                            .copied()
+                            .chain(std::iter::repeat(Entry::default())),
                     ) {
                         place.copy_from_slice(&entry.to_bytes());
                     }

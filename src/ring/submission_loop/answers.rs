@@ -1,4 +1,5 @@
-//! What becomes of a read: complete, short, to be tried again, or cut in half until only what cannot be read has failed.
+//! What becomes of a read or a write: complete, short, to be tried again, or cut in half until only what cannot be had has
+//! failed.
 
 use super::piece::Piece;
 use super::{Event, SubmissionLoop};
@@ -32,16 +33,21 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let piece = &self.pieces[token as usize];
         let counters = &self.shared.counters;
         let (lane, bytes) = (piece.lane, result.max(0) as u64);
-        add(&counters.ios, 1);
-        add(&counters.bytes, bytes);
-        if lane == Lane::Prefetch {
-            add(&counters.prefetch_ios, 1);
-            add(&counters.prefetch_bytes, bytes);
-        }
-        let device_ns = self.now_ns.saturating_sub(piece.submitted_ns);
-        self.shared.times(lane).device_ns.record(device_ns);
-        if let Some(control) = &mut self.depth {
-            control.completed(bytes);
+        if piece.write {
+            add(&counters.writes, 1);
+            add(&counters.written_bytes, bytes);
+        } else {
+            add(&counters.ios, 1);
+            add(&counters.bytes, bytes);
+            if lane == Lane::Prefetch {
+                add(&counters.prefetch_ios, 1);
+                add(&counters.prefetch_bytes, bytes);
+            }
+            let device_ns = self.now_ns.saturating_sub(piece.submitted_ns);
+            self.shared.times(lane).device_ns.record(device_ns);
+            if let Some(control) = &mut self.depth {
+                control.completed(bytes);
+            }
         }
         if result < 0 {
             return self.settle_error(token, -result);
@@ -49,14 +55,20 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let expected = self.expected(piece);
         let got = result as u32;
         if got > expected {
-            return self.fail_chunk(token, Fault::Grew);
+            // No backend writes more than it was given.
+            let fault = if piece.write {
+                Fault::Os(libc::EIO)
+            } else {
+                Fault::Grew
+            };
+            return self.fail_chunk(token, fault);
         }
         if got == expected {
             let chunk = piece.chunk;
             self.credit(token, chunk);
             return self.go_on(token, chunk.saturating_mul(2));
         }
-        // A short read goes on where it stopped, at the alignment below.
+        // A short read or write goes on where it stopped, at the alignment below.
         let align = self.align(piece.file);
         let whole = got - got % align;
         if whole > 0 {
@@ -64,9 +76,15 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             add(&self.shared.counters.retries, 1);
             return self.go_on(token, u32::MAX);
         }
-        if got == 0 || piece.attempts + 1 >= ATTEMPTS_MAX {
-            // Nothing there: the file ends before this byte.
-            let fault = Fault::Short(self.bytes_in_first_slot(piece, got));
+        // A read that gets nothing is at the end of the file. A write that stores nothing is no answer yet: after a
+        // partial one the next "will either transfer further bytes or may result in an error" that says why (write(2)).
+        if (got == 0 && !piece.write) || piece.attempts + 1 >= ATTEMPTS_MAX {
+            let there = self.bytes_in_first_slot(piece, got);
+            let fault = if piece.write {
+                Fault::Partial(there)
+            } else {
+                Fault::Short(there)
+            };
             return self.fail_first_slot(token, fault);
         }
         self.pieces[token as usize].attempts += 1;
@@ -74,7 +92,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.again(token);
     }
 
-    /// Bytes that the file holds of the chunk being read.
+    /// Bytes that the file holds of the chunk on its way; of a write, all of it.
     fn expected(&self, piece: &Piece) -> u32 {
         let mut expected = 0;
         self.overlaps(piece, piece.at, piece.chunk, |index, within, len| {
@@ -158,7 +176,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         self.go_on(token, 1);
     }
 
-    /// Gives up on everything that a piece has not read.
+    /// Gives up on everything that a piece has not moved.
     pub(super) fn fail_rest(&mut self, token: u32, fault: Fault) {
         let piece = &self.pieces[token as usize];
         let mut failed = [0u32; SEGMENTS_MAX];
@@ -200,7 +218,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         }
     }
 
-    /// Reads the next chunk, of about `want` bytes (rounded up to whole slots), or ends the piece.
+    /// Goes on with the next chunk, of about `want` bytes (rounded up to whole slots), or ends the piece.
     fn go_on(&mut self, token: u32, want: u32) {
         let piece = &self.pieces[token as usize];
         let left = piece.bytes - piece.at;
@@ -233,6 +251,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         piece.busy = false;
         piece.alarm_ns = u64::MAX;
         self.bytes -= u64::from(piece.bytes);
+        self.writes -= u32::from(piece.write);
         if piece.lane == Lane::Prefetch {
             self.prefetch_bytes -= u64::from(piece.bytes);
             self.prefetch_reads -= 1;

@@ -7,7 +7,8 @@
 //! One measurement is an epoch in which the limit, and nothing else, held reads back. A sweep over powers of two finds
 //! the best depth and brackets the one that is wanted. Then the middle of the bracket and the best take turns, so that
 //! what changes slowly (the device's other users) does not count, and the bracket is halved, until one depth is left. The
-//! loop rests there, and starts over where throughput or the size of reads has become another, or after some minutes.
+//! loop rests there, and starts over where throughput or the size of reads has become another, or after some minutes. Time
+//! with writes in flight is no measurement.
 
 /// Depths that are tried: half a power of two apart.
 const LEVELS: [u32; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
@@ -122,14 +123,18 @@ fn differ(a: f64, b: f64) -> bool {
     a > b * CHANGED_BY || b > a * CHANGED_BY
 }
 
+/// Index of the depth before anything is known.
+fn first_level(levels: usize) -> usize {
+    LEVELS[..levels].partition_point(|&depth| depth <= DEPTH_AT_FIRST) - 1
+}
+
 impl DepthControl {
     /// Looks for a depth of at most `depth_max`.
     pub(super) fn new(depth_max: u32) -> DepthControl {
         let levels = LEVELS.partition_point(|&depth| depth <= depth_max).max(1);
-        let first = LEVELS[..levels].partition_point(|&depth| depth <= DEPTH_AT_FIRST);
         DepthControl {
             levels,
-            level: first - 1,
+            level: first_level(levels),
             state: State::First,
             epoch: Epoch::new(0, 0),
             sums: [Sum::default(); LEVELS.len()],
@@ -156,6 +161,22 @@ impl DepthControl {
         }
         epoch.sum.reads += 1;
         epoch.sum.bytes += bytes;
+    }
+
+    /// Notes a round with writes in flight: what reads come to beside them says nothing of the depth. A search is given
+    /// up, so that many writes do not wait at whatever depth it was trying, and begins again behind them.
+    pub(super) fn disturbed(&mut self, now_ns: u64) {
+        let mut skip = self.epoch.skip;
+        if matches!(self.state, State::Sweep { .. } | State::Compare { .. }) {
+            let before = self.limit();
+            self.level = match self.found {
+                Some(depth) => LEVELS.partition_point(|&level| level < depth),
+                None => first_level(self.levels),
+            };
+            self.state = State::First;
+            skip += before;
+        }
+        self.epoch = Epoch::new(now_ns, skip);
     }
 
     /// Notes a round of the loop; `limited` where reads wait for nothing but the depth.
@@ -462,6 +483,31 @@ mod tests {
         let before = control.limit();
         model.run(&mut control, 20, 0.02, 100_000, 0);
         assert_eq!((control.limit(), control.found()), (before, None));
+    }
+
+    #[test]
+    fn rounds_with_writes_teach_nothing_and_a_search_they_interrupt_leaves_the_depth_as_it_was() {
+        let fast = Model {
+            parallel: 40.0,
+            service_ns: 480_000.0,
+        };
+        let mut control = DepthControl::new(256);
+        let first = control.limit();
+        let mut now_ns = 0;
+        // Reads crawl beside writes, now and then for as long as an epoch: in the middle of a sweep, too.
+        for writes in 0..200 {
+            now_ns = fast.run(&mut control, 1000, 0.0, 40 + writes, now_ns);
+            for _ in 0..writes {
+                control.completed(4096);
+                now_ns += 1_000_000;
+                control.disturbed(now_ns);
+                assert_eq!((control.limit(), control.found()), (first, None));
+            }
+        }
+        fast.run(&mut control, 1000, 0.0, u64::MAX, now_ns);
+        let depth = control.found().unwrap();
+        let (least, most) = (fast.least(0.9), fast.least(0.94));
+        assert!((least..=most).contains(&depth), "{depth}");
     }
 
     #[test]

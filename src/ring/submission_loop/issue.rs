@@ -1,8 +1,8 @@
-//! Making reads of queued slots: demand first, prefetch as far as it does not delay demand.
+//! Making reads and writes of queued slots: demand first, prefetch as far as it does not delay demand.
 
 use super::hand_over::{FIRST_BATCH, NEXT_BATCH};
 use super::{Event, SubmissionLoop};
-use crate::ring::backend::{Backend, Read, SEGMENTS_MAX, Segment, Wait};
+use crate::ring::backend::{Backend, SEGMENTS_MAX, Segment, Transfer, Wait};
 use crate::ring::lane::Lane;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,9 +25,11 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         let mut demanded = false;
         let mut batch = FIRST_BATCH;
         let mut before = self.bytes;
-        while !self.demand.is_empty() && self.has_room() {
+        while let Some(front) = self.demand.front()
+            && self.has_room()
+        {
+            demanded |= !self.shared.slots.get(front).is_write();
             self.issue_piece(Lane::Demand, self.config.io_bytes_max);
-            demanded = true;
             let enough = self.staged >= batch.reads || self.bytes - before >= batch.bytes;
             if enough && !self.demand.is_empty() {
                 self.hand_over(Wait::No);
@@ -60,7 +62,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         }
     }
 
-    /// Makes a piece of the head of a queue and what follows it, and stages its read.
+    /// Makes a piece of the head of a queue and what follows it, and stages it.
     fn issue_piece(&mut self, lane: Lane, limit: u32) {
         let queue = match lane {
             Lane::Demand => &mut self.demand,
@@ -105,6 +107,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             while let Some(index) = next {
                 let (previous, slot) = (slots.get(last), slots.get(index));
                 let adjacent = slot.file() == previous.file()
+                    && slot.is_write() == previous.is_write()
                     && previous.expected() == previous.bytes()
                     && slot.offset() == previous.offset() + u64::from(previous.bytes())
                     && slot.issued.load(Relaxed) == 0;
@@ -129,6 +132,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             }
         }
         piece.lane = lane;
+        piece.write = slot.is_write();
         piece.file = slot.file();
         piece.offset = slot.offset() + u64::from(within);
         piece.within = within;
@@ -144,12 +148,15 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             if let Some(deadline) = self.config.deadline_ns {
                 piece.alarm_ns = piece.alarm_ns.min(queued.saturating_add(deadline));
             }
-            self.shared
-                .times(lane)
-                .queue_ns
-                .record(self.now_ns.saturating_sub(queued));
+            if !piece.write {
+                self.shared
+                    .times(lane)
+                    .queue_ns
+                    .record(self.now_ns.saturating_sub(queued));
+            }
         }
         self.bytes += u64::from(bytes);
+        self.writes += u32::from(piece.write);
         if lane == Lane::Prefetch {
             self.prefetch_bytes += u64::from(bytes);
             self.prefetch_reads += 1;
@@ -169,11 +176,12 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
                 _ => segments.push(Segment { ptr, len }),
             }
         });
-        self.backend.stage(Read {
+        self.backend.stage(Transfer {
             token,
             file: piece.file,
             offset: piece.offset + u64::from(piece.at),
             segments: &segments,
+            write: piece.write,
         });
         self.segments = segments;
         self.staged += 1;

@@ -1,10 +1,13 @@
-//! The submission loop of one device: takes requests from the lanes, makes reads of them, and makes outcomes of the
-//! answers.
+//! The submission loop of one device: takes requests from the lanes, makes reads and writes of them, and makes outcomes
+//! of the answers.
 //!
-//! A *piece* is one read in flight. It covers one slot, a part of one large slot, or several slots that are adjacent in
-//! the file. Whatever goes wrong with it is settled here, piece by piece: a short read goes on where it stopped, a
-//! transient error is tried again with growing pauses, and any other error is bisected until only the slots that
-//! cannot be read have failed. A slot is reported when all its bytes are accounted for.
+//! A *piece* is one read or one write in flight. It covers one slot, a part of one large slot, or several slots that are
+//! adjacent in the file and go the same way. Whatever goes wrong with it is settled here, piece by piece: a short one goes
+//! on where it stopped, a transient error is tried again with growing pauses, and any other error is bisected until only
+//! the slots that cannot be had have failed. A slot is reported when all its bytes are accounted for.
+//!
+//! Writes travel in the demand lane, in turn with its reads, and leave no other trace there: they hold no prefetch back,
+//! teach the depth control nothing, and are counted by themselves.
 
 mod answers;
 mod deadlines;
@@ -28,12 +31,12 @@ use std::sync::atomic::Ordering::Relaxed;
 /// What the loop tells the owner of the slots.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
-    /// The slot's memory is filled, or will not be; it belongs to the claimer again.
+    /// The slot's memory is filled, or written, or will not be; it belongs to the claimer again.
     Done {
         slot: u32,
         outcome: Result<(), Fault>,
     },
-    /// The slot's read will never be answered within this process's patience: its waiters get `Fault`, its memory
+    /// The slot's read or write will never be answered within this process's patience: its waiters get `Fault`, its memory
     /// stays with the kernel for ever.
     Lost { slot: u32, fault: Fault },
     /// The slot has waited longer than the read deadline, and still does.
@@ -45,18 +48,18 @@ pub(crate) enum Event {
 /// Fixed choices of a loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoopConfig {
-    /// Reads in flight, at most.
+    /// Reads and writes in flight, at most.
     pub(crate) depth: u32,
     /// How many of them there are is found by measuring.
     pub(crate) find_depth: bool,
     /// Address of frame 0; slot `i` fills the memory from frame `i` on.
     pub(crate) arena: *mut u8,
     pub(crate) frame_bytes: u64,
-    /// Largest single read, in bytes.
+    /// Largest single read or write, in bytes.
     pub(crate) io_bytes_max: u32,
     /// Alarm period for slots without an answer, in nanoseconds.
     pub(crate) deadline_ns: Option<u64>,
-    /// How long shutdown waits for reads in flight, in nanoseconds.
+    /// How long shutdown waits for what is in flight, in nanoseconds.
     pub(crate) shutdown_ns: u64,
 }
 
@@ -66,7 +69,7 @@ const PREFETCH_QUEUE: u32 = 1;
 /// A file known to the loop.
 #[derive(Debug)]
 struct FileEntry {
-    /// Kept open until the last read of it is done.
+    /// Kept open until the last read or write of it is done.
     _file: Arc<crate::ring::file::OpenFile>,
     align: u32,
     /// Slots taken from the lanes and not reported yet.
@@ -88,7 +91,7 @@ pub(crate) struct SubmissionLoop<B, F> {
     links: Links,
     pieces: Box<[Piece]>,
     idle: Vec<u32>,
-    /// Reads that may be in flight now.
+    /// Reads and writes that may be in flight now.
     limit: u32,
     depth: Option<Box<DepthControl>>,
     /// Pieces that wait for their next attempt: (time, piece).
@@ -101,6 +104,8 @@ pub(crate) struct SubmissionLoop<B, F> {
     bytes: u64,
     prefetch_bytes: u64,
     prefetch_reads: u32,
+    /// Pieces that are writes.
+    writes: u32,
     last_demand_ns: u64,
     now_ns: u64,
     stop_ns: Option<u64>,
@@ -152,6 +157,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             bytes: 0,
             prefetch_bytes: 0,
             prefetch_reads: 0,
+            writes: 0,
             last_demand_ns: 0,
             now_ns: 0,
             stop_ns: None,
@@ -178,7 +184,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         }
     }
 
-    /// One round: take requests, issue reads, hand them over, sleep if `may_sleep`, deliver what completed.
+    /// One round: take requests, issue reads and writes, hand them over, sleep if `may_sleep`, deliver what completed.
     pub(crate) fn step(&mut self, may_sleep: bool) -> Step {
         self.now_ns = self.backend.now_ns();
         self.take_requests();
@@ -198,19 +204,24 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
         &mut self.backend
     }
 
-    /// True where another read may be issued.
+    /// True where another read or write may be issued.
     pub(super) fn has_room(&self) -> bool {
         self.config.depth - (self.idle.len() as u32) < self.limit
     }
 
-    /// Tells the depth control whether reads wait for nothing but the depth.
+    /// Tells the depth control whether reads wait for nothing but the depth. What they come to beside writes says
+    /// nothing of it.
     fn adapt_depth(&mut self) {
         let Some(control) = &mut self.depth else {
             return;
         };
         let waiting = !self.demand.is_empty() || !self.prefetch.is_empty();
         let full = self.config.depth - (self.idle.len() as u32) >= self.limit;
-        control.round(self.now_ns, waiting && full);
+        if self.writes == 0 {
+            control.round(self.now_ns, waiting && full);
+        } else {
+            control.disturbed(self.now_ns);
+        }
         self.limit = control.limit();
         let found = u64::from(control.found().unwrap_or(0));
         let shown = &self.shared.counters.depth_found;

@@ -1,10 +1,10 @@
-//! One read in flight, and which parts of which slots it fills.
+//! One read or write in flight, and which parts of which slots it covers.
 
 use super::{Event, SubmissionLoop};
 use crate::ring::backend::{Backend, SEGMENTS_MAX};
 use crate::ring::lane::Lane;
 
-/// One read in flight.
+/// One read or write in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
     pub(super) slots: [u32; SEGMENTS_MAX],
@@ -14,12 +14,14 @@ pub(super) struct Piece {
     /// Where in the piece slot `first` begins, in bytes.
     pub(super) first_at: u32,
     pub(super) lane: Lane,
+    /// The slots' bytes go to the file.
+    pub(super) write: bool,
     pub(super) file: u32,
     /// File offset of byte 0 of the piece.
     pub(super) offset: u64,
     /// Where in its first slot the piece begins, in bytes.
     pub(super) within: u32,
-    /// Bytes of the piece; those before `at` are accounted for, `chunk` of them are being read.
+    /// Bytes of the piece; those before `at` are accounted for, `chunk` of them are on their way.
     pub(super) bytes: u32,
     pub(super) at: u32,
     pub(super) chunk: u32,
@@ -37,6 +39,7 @@ impl Piece {
             first: 0,
             first_at: 0,
             lane: Lane::Demand,
+            write: false,
             file: 0,
             offset: 0,
             within: 0,

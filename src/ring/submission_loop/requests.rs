@@ -56,7 +56,7 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             }
             _ => false,
         };
-        if lane == Lane::Demand {
+        if lane == Lane::Demand && !slot.is_write() {
             self.last_demand_ns = self.now_ns;
         }
         if self.stop_ns.is_some() || !open {

@@ -7,7 +7,7 @@
 mod hybrid;
 mod setup;
 
-use crate::ring::backend::{Backend, Completion, Read, SEGMENTS_MAX, Wait};
+use crate::ring::backend::{Backend, Completion, SEGMENTS_MAX, Transfer, Wait};
 use crate::ring::sys;
 use crate::ring::wake::{PARKED, WakeWord};
 use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
@@ -27,7 +27,7 @@ const FAR_NS: u64 = 86_400_000_000_000;
 /// futex2 flags: a 32-bit word, private to the process (`FUTEX2_SIZE_U32 | FUTEX2_PRIVATE`, `linux/futex.h`).
 const FUTEX2_PRIVATE_U32: u32 = 0x02 | 0x80;
 
-/// The vectors of one read in flight.
+/// The vectors of one transfer in flight.
 type Vectors = [libc::iovec; SEGMENTS_MAX];
 
 /// An io_uring and what the kernel granted it.
@@ -64,7 +64,7 @@ impl Uring {
         u64::from(depth) * (size_of::<Vectors>() as u64 + 64 + 2 * 16) + 16 * 1024
     }
 
-    /// Whether reads go through registered buffers, after [`Uring::probe_read`].
+    /// Whether transfers go through registered buffers, after [`Uring::probe_read`].
     pub(crate) fn is_fixed(&self) -> bool {
         self.fixed
     }
@@ -77,12 +77,12 @@ impl Uring {
         loop {
             // SAFETY: every pointer in the entry (arena frames, this ring's vectors, the wake word, the eventfd value)
             // stays valid until its completion: frames are not reused before it, and the rest lives as long as the
-            // ring, which is leaked and never dropped while a read is in flight (`Step::Abandoned`).
+            // ring, which is leaked and never dropped while a transfer is in flight (`Step::Abandoned`).
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 self.staged += 1;
                 return;
             }
-            // The queue has room for every read in flight and the wake-up, so this happens only after an
+            // The queue has room for every transfer in flight and the wake-up, so this happens only after an
             // `io_uring_enter` that took nothing; handing over what is there makes room.
             let _ = self.ring.submit();
         }
@@ -205,47 +205,65 @@ impl Backend for Uring {
         !self.fixed || self.buffer_of(a) == self.buffer_of(b)
     }
 
-    fn stage(&mut self, read: Read<'_>) {
-        let file = self.files.get(read.file as usize).copied();
-        let first = read.segments[0];
+    fn stage(&mut self, transfer: Transfer<'_>) {
+        let Transfer {
+            token,
+            file,
+            offset,
+            segments,
+            write,
+        } = transfer;
+        let first = segments[0];
         debug_assert!(first.ptr as usize >= self.arena);
         debug_assert!(first.ptr as usize - self.arena + first.len as usize <= self.arena_bytes);
         let buffer = self.buffer_of(first.ptr);
-        let vectors = &mut self.vectors[read.token as usize];
-        for (vector, segment) in vectors.iter_mut().zip(read.segments) {
+        let vectors = &mut self.vectors[token as usize];
+        for (vector, segment) in vectors.iter_mut().zip(segments) {
             vector.iov_base = segment.ptr.cast();
             vector.iov_len = segment.len as usize;
         }
-        let count = read.segments.len() as u32;
+        let count = segments.len() as u32;
         let vectors = vectors.as_ptr();
         let fixed = self.fixed;
         macro_rules! build {
             ($fd:expr) => {
-                match (fixed, count) {
-                    (true, 1) => opcode::ReadFixed::new($fd, first.ptr, first.len, buffer)
-                        .offset(read.offset)
+                match (write, fixed, count) {
+                    (false, true, 1) => opcode::ReadFixed::new($fd, first.ptr, first.len, buffer)
+                        .offset(offset)
                         .build(),
-                    (true, _) => opcode::ReadvFixed::new($fd, vectors, count, buffer)
-                        .offset(read.offset)
+                    (false, true, _) => opcode::ReadvFixed::new($fd, vectors, count, buffer)
+                        .offset(offset)
                         .build(),
-                    (false, 1) => opcode::Read::new($fd, first.ptr, first.len)
-                        .offset(read.offset)
+                    (false, false, 1) => opcode::Read::new($fd, first.ptr, first.len)
+                        .offset(offset)
                         .build(),
-                    (false, _) => opcode::Readv::new($fd, vectors, count)
-                        .offset(read.offset)
+                    (false, false, _) => opcode::Readv::new($fd, vectors, count)
+                        .offset(offset)
+                        .build(),
+                    (true, true, 1) => opcode::WriteFixed::new($fd, first.ptr, first.len, buffer)
+                        .offset(offset)
+                        .build(),
+                    (true, true, _) => opcode::WritevFixed::new($fd, vectors, count, buffer)
+                        .offset(offset)
+                        .build(),
+                    (true, false, 1) => opcode::Write::new($fd, first.ptr, first.len)
+                        .offset(offset)
+                        .build(),
+                    (true, false, _) => opcode::Writev::new($fd, vectors, count)
+                        .offset(offset)
                         .build(),
                 }
             };
         }
-        let entry = match file {
-            Some(FileRef::Registered) => build!(types::Fixed(read.file)),
+        let entry = match self.files.get(file as usize).copied() {
+            Some(FileRef::Registered) => build!(types::Fixed(file)),
             Some(FileRef::Descriptor(fd)) => build!(types::Fd(fd)),
-            // Not a file of this ring: the kernel answers EBADF, which reaches the reader as an error.
+            // Not a file of this ring: the kernel answers EBADF, which reaches the caller as an error.
             Some(FileRef::None) | None => build!(types::Fd(-1)),
         };
-        self.fixed_reads += u64::from(fixed);
+        self.fixed_reads += u64::from(fixed && !write);
         self.in_flight += 1;
-        self.push(&entry.user_data(u64::from(read.token)));
+        self.push(&entry.user_data(u64::from(token)));
     }
 
     fn submit(&mut self, wait: Wait, wake: &WakeWord) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Setting a ring up: asking for the best, seeing what the kernel grants, and saying so.
 
 use super::{BUFFER_BYTES_MAX, FILES_MAX, Uring, hybrid};
-use crate::ring::backend::{Backend, Read, SEGMENTS_MAX, Segment, Wait};
+use crate::ring::backend::{Backend, SEGMENTS_MAX, Segment, Transfer, Wait};
 use crate::ring::grant::Grant;
 use crate::ring::options::Poll;
 use crate::ring::refusal;
@@ -107,6 +107,7 @@ impl Uring {
                 "none needed: an idle engine shows as I/O wait in monitoring",
             )
         });
+        // IORING_OP_WRITEV_FIXED came with the same kernel.
         let vectored_fixed = fixed && supports(opcode::ReadvFixed::CODE);
         grants.push(if vectored_fixed || !fixed {
             Grant::full("vectored reads", if fixed { "registered" } else { "plain" })
@@ -157,11 +158,12 @@ impl Uring {
         wake: &WakeWord,
     ) -> io::Result<()> {
         loop {
-            self.stage(Read {
+            self.stage(Transfer {
                 token: 0,
                 file: index,
                 offset: 0,
                 segments: &[scratch],
+                write: false,
             });
             let mut result = None;
             while result.is_none() {

@@ -36,12 +36,7 @@ impl Pool {
 
     /// The first `len` bytes of a frame that the caller has pinned, where its page is resident or is being checked by
     /// the caller.
-    pub(crate) fn with_bytes<R>(
-        &self,
-        index: u32,
-        len: usize,
-        look: impl FnOnce(&[u8]) -> R,
-    ) -> R {
+    pub(crate) fn with_bytes<R>(&self, index: u32, len: usize, look: impl FnOnce(&[u8]) -> R) -> R {
         let len = len.min(self.span(index) as usize * self.frame_bytes as usize);
         // SAFETY: `len` bytes from the frame's first are the arena's. Nothing writes to them: the page was read (the
         // phase was seen with Acquire), and while a pin holds it there no other is read in.

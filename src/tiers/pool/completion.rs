@@ -1,4 +1,4 @@
-//! The end of a page's read: its outcome, and who is told.
+//! The bytes of a page that is to be written, and the end of a read or write: its outcome, and who is told.
 
 use super::Pool;
 use crate::ring::fault::Fault;
@@ -7,7 +7,19 @@ use crate::tiers::frame::Phase;
 use crate::tiers::wait::BatchWakes;
 
 impl Pool {
-    /// Takes the outcome of a frame's read and notifies its waiters.
+    /// Lets `fill` put the first `bytes` of a unit into its frames, which hold whatever they held before. The unit was
+    /// claimed by the caller ([`super::Claim::Owner`]) and is not submitted yet.
+    pub(crate) fn fill(&self, index: u32, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+        debug_assert_eq!(self.frame(index).state().phase(), Phase::Loading);
+        let capacity = u64::from(self.span(index)) * self.frame_bytes;
+        assert!(bytes as u64 <= capacity && self.arena.bytes() > 0);
+        // SAFETY: the frames belong to the claimer (phase Loading) and lie in the arena, which is mapped, initialized by
+        // the kernel and alive as long as `self`; nobody looks at the bytes of a loading page, and no device was told of
+        // them. `bytes` is not more than the unit has (asserted above).
+        fill(unsafe { std::slice::from_raw_parts_mut(self.address(index), bytes) });
+    }
+
+    /// Takes the outcome of a frame's read or write and notifies its waiters.
     pub(crate) fn complete(
         &self,
         index: u32,

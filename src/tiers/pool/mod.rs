@@ -262,11 +262,9 @@ impl Pool {
         let present = |state: State| match state.phase() {
             // A lost page stays lost: a second frame for it would be mistaken for the one that others have pinned.
             Phase::Lost => true,
-            Phase::Loading
-            | Phase::Loaded
-            | Phase::Checking
-            | Phase::Failed
-            | Phase::Resident => !state.is_stale(),
+            Phase::Loading | Phase::Loaded | Phase::Checking | Phase::Failed | Phase::Resident => {
+                !state.is_stale()
+            }
             _ => false,
         };
         let index = bucket.find(&self.frames, key, |frame| present(frame.state()))?;

@@ -372,13 +372,15 @@ impl Tensor {
         self.placed.runs()
     }
 
+    /// How many rows from `row` on lie without a gap.
+    pub(crate) fn run(&self, row: u64) -> u64 {
+        let rows = &self.placed.rows;
+        rows.run(row, u64::MAX, self.placed.places.as_deref())
+    }
+
     /// True where no row of at most a page lies in two.
     pub fn is_packed(&self) -> bool {
         self.placed.rows.is_padded()
-    }
-
-    pub(crate) fn placed(&self) -> &Placed {
-        &self.placed
     }
 
     /// Its file.

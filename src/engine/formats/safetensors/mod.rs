@@ -7,8 +7,8 @@ mod dtype;
 mod json;
 
 use super::charge::Charge;
-use super::part::Part;
 use super::cursor::{Cursor, Source};
+use super::part::Part;
 use super::records::{NameHash, Records};
 use crate::engine::array::superblocks::is_packed;
 use crate::engine::packed::index::{FileRecord, SourceFormat};

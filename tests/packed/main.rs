@@ -1,0 +1,11 @@
+//! Packed fields: what was packed is there, byte for byte, and what is damaged is an error.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../child/mod.rs"]
+mod child;
+#[path = "../content/mod.rs"]
+mod content;
+#[path = "../formats/writer.rs"]
+mod writer;
+
+mod round_trip;
