@@ -33,6 +33,8 @@ pub struct PackedInfo {
     pub directory_pages: u64,
     /// See `directory_pages`.
     pub directory_levels: u32,
+    /// Where the pages begin in this file; page `p` of the array is page `p / members` of member `p % members`.
+    pub data_at: u64,
     /// Bytes of this file.
     pub file_bytes: u64,
     /// Bytes of the array: of all members' pages together.
@@ -64,6 +66,7 @@ impl PackedInfo {
             pages: part(|layout| layout.slots),
             directory_pages: part(|layout| layout.shape.nodes),
             directory_levels: part(|layout| layout.shape.levels as u64) as u32,
+            data_at: part(|layout| layout.data_at),
             file_bytes: part(|layout| layout.file_bytes),
             array_bytes: superblock.len,
             creator: superblock.creator,

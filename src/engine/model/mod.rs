@@ -23,7 +23,7 @@ mod weights;
 
 use super::Engine;
 use super::formats::charge::Charge;
-use super::formats::gguf::Gguf;
+use super::formats::gguf::{self, Gguf};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use config::Config;
@@ -116,8 +116,19 @@ impl Model {
         path: impl AsRef<Path>,
         options: ModelOptions,
     ) -> Result<Model> {
-        let path = path.as_ref();
-        let gguf = Gguf::open(engine, path)?;
+        Model::of(Gguf::open(engine, path)?, options)
+    }
+
+    /// Makes a model of a GGUF that is open, such as one in a packed field of several files ([`Gguf::of`]), and reads what of
+    /// it will stay in memory.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn of(gguf: Gguf, options: ModelOptions) -> Result<Model> {
+        let Some(field) = gguf.fields().next().cloned() else {
+            return Err(gguf::malformed(Path::new(""), 0, "a model of no file"));
+        };
+        let (engine, path) = (&field.engine(), field.path());
         let config = Config::read(&gguf, path)?;
         let mut weights = Weights::read(&gguf, path, &config)?;
         let vocabulary = weights.embedding.rows;
