@@ -15,6 +15,8 @@ pub(crate) mod superblocks;
 pub(crate) use directory::MEMBERS_MAX;
 pub(crate) use map::ArrayMap;
 pub use open::ArrayOptions;
+#[cfg(feature = "sim")]
+pub(crate) use open::ArrayParts;
 
 /// What errors call the format.
 pub(crate) const FORMAT: &str = "packed field";
