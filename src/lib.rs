@@ -60,12 +60,12 @@ mod tiers;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{
-    Arithmetic, Array, ArrayIter, ArrayOptions, Batch, Cancel, Chunks, Dtype, Engine,
+    Arithmetic, Array, ArrayIter, ArrayOptions, Batch, Cancel, Chunks, Damage, Dtype, Engine,
     EngineBuilder, Field, FieldRange, Finish, Generation, Gguf, KvFormat, LaneStats, Model,
     ModelOptions, ModelPlan, ModelStats, OpenOptions, Pack, Packed, PackedField, PackedFile,
-    PackedTensor, Plan, Prefetch, Progress, ReadFuture, Ready, Report, SafeTensor, SafeTensors,
-    Sampling, Session, SessionOptions, SourceFormat, Spin, Stats, Tensor, TensorRole, TensorType,
-    Value, ValueType, View,
+    PackedInfo, PackedTensor, Plan, Prefetch, Progress, ReadFuture, Ready, Report, SafeTensor,
+    SafeTensors, Sampling, Session, SessionOptions, SourceFormat, Spin, Stats, Tensor, TensorRole,
+    TensorType, Value, ValueType, Verified, Verify, View,
 };
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use engine::{Decoder, EncodeOptions, Message, Role, Tokenizer};

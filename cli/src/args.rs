@@ -1,5 +1,7 @@
 //! The command line.
 
+mod packed;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use ringfield::kernels::{Isa, RowFormat};
 use crate::demo::worker::WorkerArgs;
 use crate::job::EngineSettings;
 use crate::size::Size;
+pub(crate) use packed::{InspectArgs, PackArgs, UnpackArgs, VerifyFieldArgs};
 
 /// Serves neural weights bigger than memory straight from SSDs.
 #[derive(Debug, Parser)]
@@ -42,6 +45,14 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Prints the fio job that equals a configuration of the engine, for fio and for bench
     FioJob(FioJobArgs),
+    /// Rewrites a model into a packed field: aligned pages with checksums, on one disk or several
+    Pack(PackArgs),
+    /// Gives back the files that were packed, byte for byte
+    Unpack(UnpackArgs),
+    /// Reads all of a packed field and compares it with its checksums
+    Verify(VerifyFieldArgs),
+    /// What a packed field says of itself: pages, members, superblocks, tensors
+    Inspect(InspectArgs),
     /// What is in a GGUF model
     Gguf {
         #[command(subcommand)]
@@ -57,11 +68,21 @@ pub(crate) enum Command {
     DemoWorker(WorkerArgs),
 }
 
+/// Where a model is.
+#[derive(Debug, Args)]
+pub(crate) struct ModelFiles {
+    /// The model: its file, of a set of files any one; or a packed field
+    pub(crate) model: PathBuf,
+    /// Another file of a packed field of several; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) member: Vec<PathBuf>,
+}
+
 /// How a model is held in memory.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A GGUF model; of a set of files any one
-    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: ModelFiles,
     /// The engine's memory, a hard limit [default: enough for all of the model, at most half of what is free]
     #[arg(long, value_name = "SIZE")]
     pub(crate) dram: Option<Size>,
@@ -74,9 +95,9 @@ pub(crate) struct ModelArgs {
     /// How the engine reads
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) backend: Backend,
-    /// Size of the engine's pages, a power of two from 4KiB to 4MiB
-    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
-    pub(crate) page_size: Size,
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB [default: a packed field's own, else 64KiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) page_size: Option<Size>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -310,8 +331,8 @@ pub(crate) enum ModelAction {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// The model; of a set of files any one
-    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: ModelFiles,
     /// Print JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -319,14 +340,14 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The model; of a set of files any one
-    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: ModelFiles,
     /// The engine's memory [default: 16MiB, or half of a smaller memory limit]
     #[arg(long, value_name = "SIZE")]
     pub(crate) dram: Option<Size>,
-    /// Size of the engine's pages, a power of two from 4KiB to 4MiB
-    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
-    pub(crate) page_size: Size,
+    /// Size of the engine's pages, a power of two from 4KiB to 4MiB [default: a packed field's own, else 64KiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) page_size: Option<Size>,
     /// How the engine reads [default: every way in turn]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) backend: Vec<Backend>,
@@ -337,8 +358,8 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TensorArgs {
-    /// The model; of a set of files any one
-    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: ModelFiles,
     /// The tensor, as list names it
     pub(crate) name: String,
     /// Where to write, in the order of the file; what is there is replaced once all is written

@@ -30,6 +30,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     print(serde_json::to_string_pretty(value).map_err(Error::message)?)
 }
 
+/// Says something that is no result on standard error.
+pub(crate) fn note(text: impl Display) {
+    eprintln!("ringfield: {text}");
+}
+
 /// A bar over `total` bytes, with rate and time left. Hidden by indicatif where no terminal is.
 pub(crate) fn bytes_bar(total: u64, doing: &str) -> ProgressBar {
     bar(

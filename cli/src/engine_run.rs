@@ -5,7 +5,9 @@ mod demo;
 mod doctor;
 mod generate;
 mod model;
+mod packed;
 mod perplexity;
+mod source;
 mod tensor;
 
 pub(crate) use bench::bench_round;
@@ -13,13 +15,13 @@ pub(crate) use demo::demo;
 pub(crate) use doctor::doctor;
 pub(crate) use generate::{generate, plan};
 pub(crate) use model::{list as list_model, verify as verify_model};
+pub(crate) use packed::{inspect, pack, unpack, verify};
 pub(crate) use perplexity::perplexity;
 pub(crate) use tensor::elements_of_tensor;
 
 use ringfield::{BackendKind, Engine};
 
 use crate::args::Backend;
-use crate::cgroup;
 use crate::doctor::Item;
 use crate::error::{Error, Result};
 
@@ -35,18 +37,6 @@ impl<T> EngineContext<T> for ringfield::Result<T> {
             source,
         })
     }
-}
-
-/// For a model's header alone.
-const HEADER_BUDGET_BYTES: u64 = 32 << 20;
-
-/// An engine with room for what a model says of itself, and none for its tensors.
-fn for_headers() -> Result<Engine> {
-    let budget = cgroup::budget_bytes(HEADER_BUDGET_BYTES);
-    let builder = Engine::builder()
-        .dram_budget(budget)
-        .metadata_budget(budget / 2);
-    builder.build().engine("the engine cannot be built")
 }
 
 fn kind(backend: Backend) -> BackendKind {

@@ -1,5 +1,5 @@
-//! The `ringfield` command: models that go on with a text, a demo on the user's own disk, a doctor, how fast the
-//! arithmetic is, fio jobs side by side, and what is in model files.
+//! The `ringfield` command: models that go on with a text, models packed into fields, a demo on the user's own disk, a
+//! doctor, how fast the arithmetic is, fio jobs side by side, and what is in model files.
 //!
 //! Everything that calls the engine is in [`engine_run`], what measures its arithmetic in [`kernels`]; the rest makes
 //! files, limits memory, runs the rivals and prints.
@@ -15,16 +15,21 @@ mod doctor;
 mod engine_run;
 mod error;
 mod fio_job;
+mod inspect;
 mod interrupt;
 mod job;
 mod kernels;
 mod made_file;
 mod model;
 mod os;
+mod pack;
 mod perplexity;
+mod routing;
 mod run;
 mod size;
 mod tensor;
+mod unpack;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -48,6 +53,10 @@ fn main() -> ExitCode {
         Command::Kernels(args) => kernels::run(args),
         Command::Bench(args) => bench::run(args),
         Command::FioJob(args) => fio_job::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Unpack(args) => unpack::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Gguf { action } => match action {
             GgufAction::Model(action) => model::run(Format::Gguf, action),
             GgufAction::Tensor(args) => tensor::run(args),

@@ -101,7 +101,7 @@ pub(crate) fn run(format: Format, action: &ModelAction) -> Result<()> {
 }
 
 fn list(format: Format, args: &ListArgs) -> Result<()> {
-    let listing = engine_run::list_model(format, &args.model)?;
+    let listing = engine_run::list_model(format, &args.files)?;
     if args.json {
         return console::print_json(&listing);
     }
@@ -180,7 +180,7 @@ pub(crate) fn plain(text: &str) -> String {
 
 fn verify(format: Format, args: &VerifyArgs) -> Result<()> {
     let mut rows: Vec<Checked> = Vec::new();
-    let listing = engine_run::list_model(format, &args.model)?;
+    let listing = engine_run::list_model(format, &args.files)?;
     let bytes: u64 = listing.tensors.iter().map(|tensor| tensor.bytes).sum();
     // Not `Uring`, which insists: a machine without io_uring reads models all the same.
     let backends: &[Backend] = if args.backend.is_empty() {

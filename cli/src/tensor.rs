@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 pub(crate) fn run(args: &TensorArgs) -> Result<()> {
     let mut out = Unfinished::create(&args.out)?;
     let mut bytes = Vec::new();
-    engine_run::elements_of_tensor(&args.model, &args.name, |elements| {
+    engine_run::elements_of_tensor(&args.files, &args.name, |elements| {
         bytes.clear();
         bytes.extend(elements.iter().flat_map(|element| element.to_le_bytes()));
         out.file

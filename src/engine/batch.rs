@@ -21,6 +21,8 @@ const CAPACITY_MAX: usize = 1 << 20;
 const SPIN_DEPTH: u32 = 8;
 /// for this long, in nanoseconds.
 const SPIN_NS: u64 = 30_000;
+/// Bytes of checked pages worth waking up for.
+const CHECKED_BYTES: u64 = 256 << 10;
 const NO_OP: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -381,6 +383,11 @@ impl Batch {
     /// Takes in what was notified, after waiting for `want` of it.
     fn collect(&mut self, want: u32) {
         let timeout = self.patience();
+        // Pages with checksums are checked while others are on their way, not when all are there.
+        let want = match self.fields.iter().any(|field| field.array.is_some()) {
+            true => want.min((CHECKED_BYTES / self.core.pool.frame_bytes).max(1) as u32),
+            false => want,
+        };
         // With one device the loop can wait for as much as this thread does.
         let ring = match &self.fields[..] {
             [first, rest @ ..] if want > 1 => first

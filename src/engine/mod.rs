@@ -29,7 +29,7 @@ use crate::error::Result;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use array::ArrayOptions;
+pub use array::{ArrayOptions, Damage, PackedInfo, Verified, Verify};
 pub use batch::{Batch, Ready};
 pub use builder::{EngineBuilder, Prefetch, Spin};
 pub use field::{Field, OpenOptions};

@@ -1,18 +1,18 @@
 //! A model that goes on with a text.
 
 use std::io;
-use std::path::Path;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfield::{
-    Arithmetic, Cancel, EncodeOptions, Engine, Finish, Gguf, KvFormat, Message, Model,
-    ModelOptions, Role, Sampling, SessionOptions, Tokenizer,
+    Arithmetic, Cancel, EncodeOptions, Engine, Finish, KvFormat, Message, Model, ModelOptions,
+    Role, Sampling, SessionOptions, Tokenizer,
 };
 
 use super::EngineContext;
+use super::source::Source;
 use crate::args::{self, ModelArgs, RunArgs};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -26,13 +26,15 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Opens the model under the budget that was asked for, or one that suits it.
 pub(super) fn open(args: &ModelArgs) -> Result<(Model, u64)> {
+    let source = Source::of(&args.files)?;
+    let page_bytes = source.page_bytes(args.page_size)?;
     let dram = match args.dram {
         Some(size) => size.0,
-        None => suitable(&args.model, args.page_size.0)?,
+        None => suitable(&source, page_bytes)?,
     };
     let engine = Engine::builder()
         .dram_budget(dram)
-        .page_size(args.page_size.0)
+        .page_size(page_bytes)
         // Weights are a stream: what counts is throughput, not how long one read takes.
         .queue_depth(STREAM_DEPTH)
         .backend(super::kind(args.backend))
@@ -45,15 +47,20 @@ pub(super) fn open(args: &ModelArgs) -> Result<(Model, u64)> {
     if let Some(threads) = args.threads {
         options = options.threads(threads);
     }
-    let model = Model::open_with(&engine, &args.model, options).engine("cannot open the model")?;
+    let model = Model::of(source.gguf(&engine)?, options).engine("cannot open the model")?;
     Ok((model, dram))
 }
 
 /// All of the model and a little more, at most half of the memory that is free.
-fn suitable(path: &Path, page_bytes: u64) -> Result<u64> {
-    let engine = super::for_headers()?;
-    let model = Gguf::open(&engine, path).engine("cannot open the model")?;
-    let bytes: u64 = model.fields().map(|field| field.len()).sum();
+fn suitable(source: &Source, page_bytes: u64) -> Result<u64> {
+    let engine = source.engine_for_headers()?;
+    let model = source.gguf(&engine)?;
+    let fields = model.fields().map(|field| field.len());
+    let bytes: u64 = match source.is_packed() {
+        // All files of the model are in one field.
+        true => fields.max().unwrap_or(0),
+        false => fields.sum(),
+    };
     let beside = page_bytes.saturating_mul(16).saturating_add(8 << 20);
     let all = (bytes + bytes / 32).saturating_add(beside);
     Ok(all.min(os::free_memory_bytes() / 2))

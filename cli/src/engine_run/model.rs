@@ -1,43 +1,43 @@
 //! What a model file says of itself, and whether its tensors read right.
 
+mod plain;
+
 use std::collections::hash_map::RandomState;
-use std::fs::File;
 use std::hash::BuildHasher;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use ringfield::{Engine, Field, FieldRange, Gguf, SafeTensors, Value};
+use ringfield::{Engine, Field, FieldRange, Value};
 use sha2::{Digest, Sha256};
 
 use super::EngineContext;
-use crate::args::{Backend, VerifyArgs};
+use super::source::Source;
+use crate::args::{Backend, ModelFiles, VerifyArgs};
 use crate::cgroup;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::interrupt;
 use crate::model::{Checked, Format, Key, Listing, ModelFile, TensorRow};
+use plain::PlainRead;
 
 /// To verify with, unless another is asked for.
 const VERIFY_BUDGET_BYTES: u64 = 16 << 20;
+const VERIFY_PAGES: u64 = 32;
 /// Bytes of a tensor read at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Reads everything but the tensors.
-pub(crate) fn list(format: Format, path: &Path) -> Result<Listing> {
-    let engine = super::for_headers()?;
+pub(crate) fn list(format: Format, files: &ModelFiles) -> Result<Listing> {
+    let source = Source::of(files)?;
+    let engine = source.engine_for_headers()?;
     match format {
-        Format::Gguf => list_gguf(&engine, path),
-        Format::Safetensors => list_safetensors(&engine, path),
+        Format::Gguf => list_gguf(&source, &engine),
+        Format::Safetensors => list_safetensors(&source, &engine),
     }
 }
 
-fn list_gguf(engine: &Engine, path: &Path) -> Result<Listing> {
-    let model = Gguf::open(engine, path).engine("cannot open the model")?;
+fn list_gguf(source: &Source, engine: &Engine) -> Result<Listing> {
+    let model = source.gguf(engine)?;
     let files: Vec<&Field> = model.fields().collect();
     let mut listing = Listing::new("GGUF", Some(model.version()), Some(model.alignment()));
-    for (field, data_offset) in files.iter().zip(model.data_offsets()) {
-        listing.files.push(file_of(field, data_offset));
-    }
     for entry in model.metadata() {
         let (key, value) = entry.engine("cannot read the metadata")?;
         listing.metadata.push(key_of(key, value));
@@ -56,37 +56,55 @@ fn list_gguf(engine: &Engine, path: &Path) -> Result<Listing> {
             bytes: tensor.bytes(),
         });
     }
+    if source.is_packed() {
+        // Its files are in one field.
+        listing
+            .files
+            .extend(files.first().map(|field| field_of(field, &listing.tensors)));
+        return Ok(listing);
+    }
+    for (field, data_offset) in files.iter().zip(model.data_offsets()) {
+        listing.files.push(file_of(field, data_offset));
+    }
     Ok(listing)
 }
 
-fn list_safetensors(engine: &Engine, path: &Path) -> Result<Listing> {
-    let model = SafeTensors::open(engine, path).engine("cannot open the model")?;
+fn list_safetensors(source: &Source, engine: &Engine) -> Result<Listing> {
     let mut listing = Listing::new("safetensors", None, None);
-    let mut data_offset = u64::MAX;
-    for tensor in model.tensors() {
-        let tensor = tensor.engine("cannot read the tensors' names")?;
-        data_offset = data_offset.min(tensor.range().start);
-        listing.tensors.push(TensorRow {
-            name: tensor.name().to_owned(),
-            kind: tensor.dtype().to_string(),
-            shape: tensor.shape().to_vec(),
-            file: 0,
-            offset: tensor.range().start,
-            bytes: tensor.bytes(),
-        });
+    let models = source.safetensors(engine)?;
+    for model in &models {
+        for tensor in model.tensors() {
+            let tensor = tensor.engine("cannot read the tensors' names")?;
+            listing.tensors.push(TensorRow {
+                name: tensor.name().to_owned(),
+                kind: tensor.dtype().to_string(),
+                shape: tensor.shape().to_vec(),
+                file: 0,
+                offset: tensor.range().start,
+                bytes: tensor.bytes(),
+            });
+        }
+        for (key, value) in model.metadata().engine("cannot read the metadata")? {
+            listing.metadata.push(Key {
+                key,
+                kind: "string".into(),
+                value: Some(value.into()),
+                len: None,
+            });
+        }
     }
-    listing
-        .files
-        .push(file_of(model.field(), data_offset.min(model.field().len())));
-    for (key, value) in model.metadata().engine("cannot read the metadata")? {
-        listing.metadata.push(Key {
-            key,
-            kind: "string".into(),
-            value: Some(value.into()),
-            len: None,
-        });
+    if let Some(model) = models.first() {
+        listing
+            .files
+            .push(field_of(model.field(), &listing.tensors));
     }
     Ok(listing)
+}
+
+/// A file in which the first of `tensors` begins where they all do.
+fn field_of(field: &Field, tensors: &[TensorRow]) -> ModelFile {
+    let first = tensors.iter().map(|tensor| tensor.offset).min();
+    file_of(field, first.unwrap_or(u64::MAX).min(field.len()))
 }
 
 fn file_of(field: &Field, data_offset: u64) -> ModelFile {
@@ -134,13 +152,49 @@ fn key_of(key: String, value: Value) -> Key {
     }
 }
 
-/// A tensor to be read: its place and its name.
+/// A tensor to be read: its name and its place.
 struct Place {
     name: String,
     at: FieldRange,
-    start: u64,
+    /// Its bytes in the order of its rows.
+    runs: Vec<Range<u64>>,
     bytes: u64,
     field: Field,
+}
+
+impl Place {
+    /// Runs without a gap between them are read as one.
+    fn new(
+        name: &str,
+        at: FieldRange,
+        runs: impl Iterator<Item = Range<u64>>,
+        field: &Field,
+    ) -> Place {
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        let mut bytes = 0;
+        for run in runs {
+            bytes += run.end - run.start;
+            match joined.last_mut() {
+                Some(last) if last.end == run.start => last.end = run.end,
+                _ => joined.push(run),
+            }
+        }
+        Place {
+            name: name.to_owned(),
+            at,
+            runs: joined,
+            bytes,
+            field: field.clone(),
+        }
+    }
+
+    /// Its bytes, at most `most` at a time.
+    fn pieces(&self, most: u64) -> impl Iterator<Item = Range<u64>> {
+        self.runs.iter().flat_map(move |run| {
+            let starts = (run.start..run.end).step_by(most.max(1) as usize);
+            starts.map(move |start| start..run.end.min(start + most))
+        })
+    }
 }
 
 /// Reads every tensor through `backend`, in random order, and compares it with a plain read of the file. `read` is told
@@ -151,17 +205,20 @@ pub(crate) fn verify(
     backend: Backend,
     mut read: impl FnMut(u64),
 ) -> Result<Checked> {
+    let source = Source::of(&args.files)?;
+    let page_bytes = source.page_bytes(args.page_size)?;
     let budget = match args.dram {
         Some(size) => size.0,
-        None => cgroup::budget_bytes(VERIFY_BUDGET_BYTES),
+        None => cgroup::budget_bytes(VERIFY_BUDGET_BYTES.max(VERIFY_PAGES * page_bytes)),
     };
     let engine = Engine::builder()
         .dram_budget(budget)
-        .page_size(args.page_size.0)
+        .page_size(page_bytes)
         .backend(super::kind(backend))
         .build()
         .engine("the engine cannot be built")?;
-    let places = places(&engine, format, &args.model)?;
+    let places = places(&engine, format, &source)?;
+    let mut plain = PlainRead::new(&source);
     let mut order: Vec<usize> = (0..places.len()).collect();
     shuffle(&mut order);
     let mut digests = vec![[0u8; 32]; places.len()];
@@ -172,17 +229,13 @@ pub(crate) fn verify(
         // What follows is known: the rest of this tensor.
         let _plan = engine.plan(std::slice::from_ref(&place.at));
         let mut ours = Sha256::new();
-        let end = place.start + place.bytes;
-        let mut at = place.start;
-        while at < end {
-            let next = end.min(at + CHUNK_BYTES.min(budget / 8));
-            let view = place.field.read(at..next).engine("cannot read")?;
+        for piece in place.pieces(CHUNK_BYTES.min(budget / 8)) {
+            read(piece.end - piece.start);
+            let view = place.field.read(piece).engine("cannot read")?;
             view.chunks().for_each(|chunk| ours.update(chunk));
-            read(next - at);
-            at = next;
         }
         digests[index] = ours.finalize().into();
-        if digests[index] != plain(place)? {
+        if digests[index] != plain.digest(place)? {
             wrong.push(place.name.clone());
         }
     }
@@ -208,49 +261,26 @@ pub(crate) fn verify(
     })
 }
 
-fn places(engine: &Engine, format: Format, path: &Path) -> Result<Vec<Place>> {
+fn places(engine: &Engine, format: Format, source: &Source) -> Result<Vec<Place>> {
     const READING: &str = "cannot read the tensors' names";
-    let place = |name: &str, at: FieldRange, range: Range<u64>, field: &Field| Place {
-        name: name.to_owned(),
-        at,
-        start: range.start,
-        bytes: range.end - range.start,
-        field: field.clone(),
-    };
-    let places: ringfield::Result<Vec<Place>> = match format {
+    let mut places = Vec::new();
+    match format {
         Format::Gguf => {
-            let model = Gguf::open(engine, path).engine("cannot open the model")?;
-            let tensors = model.tensors();
-            tensors
-                .map(|tensor| tensor.map(|t| place(t.name(), t.at(), t.range(), t.field())))
-                .collect()
+            for tensor in source.gguf(engine)?.tensors() {
+                let t = tensor.engine(READING)?;
+                places.push(Place::new(t.name(), t.at(), t.runs(), t.field()));
+            }
         }
         Format::Safetensors => {
-            let model = SafeTensors::open(engine, path).engine("cannot open the model")?;
-            let tensors = model.tensors();
-            tensors
-                .map(|tensor| tensor.map(|t| place(t.name(), t.at(), t.range(), t.field())))
-                .collect()
+            for model in source.safetensors(engine)? {
+                for tensor in model.tensors() {
+                    let t = tensor.engine(READING)?;
+                    places.push(Place::new(t.name(), t.at(), t.runs(), t.field()));
+                }
+            }
         }
-    };
-    places.engine(READING)
-}
-
-/// The digest of a tensor as the page cache gives it.
-fn plain(place: &Place) -> Result<[u8; 32]> {
-    let path = place.field.path();
-    let file = File::open(path).at("cannot open", path)?;
-    let mut buffer = vec![0; CHUNK_BYTES as usize];
-    let mut digest = Sha256::new();
-    let (mut at, end) = (place.start, place.start + place.bytes);
-    while at < end {
-        let here = (end - at).min(CHUNK_BYTES) as usize;
-        file.read_exact_at(&mut buffer[..here], at)
-            .at("cannot read", path)?;
-        digest.update(&buffer[..here]);
-        at += here as u64;
     }
-    Ok(digest.finalize().into())
+    Ok(places)
 }
 
 /// A random order (Fisher-Yates with SplitMix64): another at every run, as a wrong order is to be found.

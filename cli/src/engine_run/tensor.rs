@@ -1,16 +1,14 @@
 //! A tensor's elements, through the engine and the kernels.
 
-use std::path::Path;
-
 use ringfield::kernels::Kernels;
-use ringfield::{Engine, Gguf};
 
 use super::EngineContext;
+use super::source::Source;
+use crate::args::ModelFiles;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::model::plain;
 
-const BUDGET_BYTES: u64 = 32 << 20;
 /// Bytes of the tensor read at a time, at most.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -19,23 +17,20 @@ const PIECE_BYTES: usize = 1 << 20;
 /// # Errors
 /// A model that cannot be read or has no such tensor, a type that the kernels do not have, what `write` fails with.
 pub(crate) fn elements_of_tensor(
-    path: &Path,
+    files: &ModelFiles,
     name: &str,
     mut write: impl FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
-    let engine = Engine::builder()
-        .dram_budget(BUDGET_BYTES)
-        .metadata_budget(BUDGET_BYTES / 2)
-        .build()
-        .engine("the engine cannot be built")?;
-    let model = Gguf::open(&engine, path).engine("cannot open the model")?;
+    let source = Source::of(files)?;
+    let engine = source.engine_for_headers()?;
+    let model = source.gguf(&engine)?;
     let found = model
         .tensor(name)
         .engine("cannot read the tensors' names")?;
     let Some(tensor) = found else {
         return Err(Error::message(format!(
             "{0} has no tensor `{1}`; `ringfield gguf list {0}` names those it has",
-            path.display(),
+            files.model.display(),
             plain(name)
         )));
     };
@@ -52,23 +47,24 @@ pub(crate) fn elements_of_tensor(
     let mut elements = vec![0.0; blocks * format.block_elements()];
     let kernels = Kernels::new();
     let _plan = engine.plan(&[tensor.at()]);
-    let range = tensor.range();
-    let mut start = range.start;
-    while start < range.end {
-        interrupt::check()?;
-        let end = range.end.min(start + packed.len() as u64);
-        let view = tensor.field().read(start..end).engine("cannot read")?;
-        let mut len = 0;
-        for chunk in view.chunks() {
-            packed[len..len + chunk.len()].copy_from_slice(chunk);
-            len += chunk.len();
+    for run in tensor.runs() {
+        let mut start = run.start;
+        while start < run.end {
+            interrupt::check()?;
+            let end = run.end.min(start + packed.len() as u64);
+            let view = tensor.field().read(start..end).engine("cannot read")?;
+            let mut len = 0;
+            for chunk in view.chunks() {
+                packed[len..len + chunk.len()].copy_from_slice(chunk);
+                len += chunk.len();
+            }
+            let elements = &mut elements[..len / format.block_bytes() * format.block_elements()];
+            kernels
+                .dequantize(format, &packed[..len], elements)
+                .map_err(Error::message)?;
+            write(elements)?;
+            start = end;
         }
-        let elements = &mut elements[..len / format.block_bytes() * format.block_elements()];
-        kernels
-            .dequantize(format, &packed[..len], elements)
-            .map_err(Error::message)?;
-        write(elements)?;
-        start = end;
     }
     Ok(())
 }

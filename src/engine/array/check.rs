@@ -88,6 +88,9 @@ impl FieldShared {
             chains.link(&pool.slots, self, unit, frame, request);
             return self.submit(Lane::Demand, &chains);
         }
+        if let Some(shared) = shared {
+            add(&shared.counters.failed_slots, 1);
+        }
         pool.end_check(frame, Err(Fault::Checksum));
     }
 }

@@ -7,16 +7,21 @@
 mod check;
 pub(crate) mod checksum;
 pub(crate) mod directory;
+mod info;
 mod map;
 mod open;
+mod repair;
 pub(crate) mod superblock;
 pub(crate) mod superblocks;
+mod verify;
 
 pub(crate) use directory::MEMBERS_MAX;
+pub use info::PackedInfo;
 pub(crate) use map::ArrayMap;
 pub use open::ArrayOptions;
 #[cfg(feature = "sim")]
 pub(crate) use open::ArrayParts;
+pub use verify::{Damage, Verified, Verify};
 
 /// What errors call the format.
 pub(crate) const FORMAT: &str = "packed field";

@@ -1,5 +1,6 @@
 //! Opening an array: the files that were named are its members, all of them, of one generation.
 
+use super::info::hex;
 use super::map::{ArrayMap, MemberMap};
 use super::superblock::Superblock;
 use super::superblocks::Superblocks;
@@ -182,10 +183,6 @@ impl ArrayParts {
             map,
         })
     }
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Core {

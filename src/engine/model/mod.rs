@@ -21,9 +21,9 @@ mod stream;
 pub(crate) mod tokenizer;
 mod weights;
 
-use super::Engine;
 use super::formats::charge::Charge;
-use super::formats::gguf::Gguf;
+use super::formats::gguf::{self, Gguf};
+use super::{Engine, Field};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use config::Config;
@@ -86,6 +86,13 @@ struct Inner {
     forward: Mutex<Forward>,
 }
 
+/// Frames for the directory of a packed field, without which no page of it can be checked: as many as it has pages, within
+/// reason.
+fn directory_frames(field: &Field, frames: u64) -> u64 {
+    let array = field.shared.array.as_deref();
+    array.map_or(0, |array| array.nodes()).min(frames / 4)
+}
+
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model")
@@ -116,15 +123,26 @@ impl Model {
         path: impl AsRef<Path>,
         options: ModelOptions,
     ) -> Result<Model> {
-        let path = path.as_ref();
-        let gguf = Gguf::open(engine, path)?;
+        Model::of(Gguf::open(engine, path)?, options)
+    }
+
+    /// Makes a model of a GGUF that is open, such as one in a packed field of several files ([`Gguf::of`]), and reads what of
+    /// it will stay in memory.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn of(gguf: Gguf, options: ModelOptions) -> Result<Model> {
+        let Some(field) = gguf.fields().next().cloned() else {
+            return Err(gguf::malformed(Path::new(""), 0, "a model of no file"));
+        };
+        let (engine, path) = (&field.engine(), field.path());
         let config = Config::read(&gguf, path)?;
         let mut weights = Weights::read(&gguf, path, &config)?;
         let vocabulary = weights.embedding.rows;
         let matrices = std::mem::take(&mut weights.matrices);
         let frames = options.frames(engine);
         let beside = (weights.embedding.row_bytes as u64).div_ceil(engine.page_size()) + 1;
-        let beside = beside.max(FRAMES_BESIDE_MIN);
+        let beside = beside.max(FRAMES_BESIDE_MIN) + directory_frames(&field, frames);
         let (mut threads, fewer) = options.threads_wanted();
         let segments = loop {
             let room = Room {
