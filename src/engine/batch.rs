@@ -342,11 +342,7 @@ impl Batch {
                         std::thread::yield_now();
                         continue;
                     }
-                    // Read between the look and the link, nobody else may be there to check it. Whoever does so, the
-                    // entry is notified when it is over.
-                    if pool.is_unchecked(frame) {
-                        let _ = field.outcome(unit, frame);
-                    }
+                    field.look_again(unit, frame);
                     return;
                 }
                 Some(outcome) => {
