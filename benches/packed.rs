@@ -372,7 +372,7 @@ fn ranges_of(
         true => {
             let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
             let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-            vec![start..end]
+            std::iter::once(start..end).collect()
         }
         false => ranges,
     }

@@ -189,7 +189,7 @@ mod tests {
             for unit in (0..pages).chain(nodes) {
                 let member = map.member_of(unit);
                 let offset = map.offset_of(unit).expect("all members are there");
-                assert!(seen.insert((member, offset)) && offset % 4096 == 0);
+                assert!(seen.insert((member, offset)) && offset.is_multiple_of(4096));
                 let bytes = map.member(member).map_or(0, |m| m.layout.file_bytes);
                 assert!(offset >= 4096 && offset + 4096 <= bytes - 4096);
             }

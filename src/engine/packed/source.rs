@@ -145,7 +145,7 @@ fn entry(name: &str, file: usize, at: u64, row_bytes: u64, rows: u64, piece_rows
     let named = roles::read(name);
     let mut lies = Rows::contiguous(at, row_bytes, rows);
     let cut = named.role.is_expert() && named.expert.is_none();
-    if cut && piece_rows > 0 && rows % piece_rows == 0 {
+    if cut && piece_rows > 0 && rows.is_multiple_of(piece_rows) {
         lies.piece_rows = piece_rows;
     }
     Entry {
