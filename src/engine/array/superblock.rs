@@ -408,7 +408,7 @@ mod tests {
             (52, &65u32.to_le_bytes(), "of 65"),
             (64, &12_288u64.to_le_bytes(), "pages of 12288"),
             (64, &(8u64 << 20).to_le_bytes(), "pages of 8388608"),
-            (72, &u64::MAX.to_le_bytes(), "impossible"),
+            (72, &u64::MAX.to_le_bytes(), "parts lie at"),
             (72, &0u64.to_le_bytes(), "tensor index"),
             (80, &1u64.to_le_bytes(), "parts lie at"),
             (88, &0u64.to_le_bytes(), "parts lie at"),
