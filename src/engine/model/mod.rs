@@ -142,7 +142,13 @@ impl Model {
         let matrices = std::mem::take(&mut weights.matrices);
         let frames = options.frames(engine);
         let beside = (weights.embedding.row_bytes as u64).div_ceil(engine.page_size()) + 1;
-        let beside = beside.max(FRAMES_BESIDE_MIN) + directory_frames(&field, frames);
+        // In a packed field no row lies in two pages.
+        let least = if field.is_checked() {
+            2
+        } else {
+            FRAMES_BESIDE_MIN
+        };
+        let beside = beside.max(least) + directory_frames(&field, frames);
         let (mut threads, fewer) = options.threads_wanted();
         let segments = loop {
             let room = Room {

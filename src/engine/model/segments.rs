@@ -139,41 +139,52 @@ impl Segments {
         let share = left as f64 / total.max(1) as f64;
         let mut due = 0.0;
         let mut pinned = Ends::default();
-        let mut spans = Vec::new();
-        let mut from = 0;
-        while let Some(first) = self.all.get(from) {
-            // What lies side by side stays or goes by large reads, and in a packed field, where not every segment shares a
-            // page with the next, by whole pages.
-            spans.clear();
-            spans.push(span(first));
-            let mut pages = first.pages;
-            for next in &self.all[from + 1..] {
-                let next_span = span(next);
-                let packed = matrices[next.matrix].tensor.is_packed();
-                let joins = spans.last().is_some_and(|last| {
-                    next_span.follows(last) && pages + next.pages <= self.step_pages
-                        || packed && next_span.shares(last)
-                });
-                if !joins {
-                    break;
+        let runs = self.runs(matrices, span);
+        let mut stays = vec![false; runs.len()];
+        for round in 0..2 {
+            for (stays, run) in stays.iter_mut().zip(&runs) {
+                if *stays {
+                    continue;
                 }
-                pages += next.pages;
-                spans.push(next_span);
+                let spans: Vec<Span> = self.all[run.clone()].iter().map(span).collect();
+                let need = pinned.more(&spans);
+                due += need as f64 * share;
+                // Evenly first; what is left then goes to whatever comes first.
+                if (fits || round == 1 || due >= need as f64) && need <= left {
+                    due -= need as f64;
+                    left -= pinned.add(&spans);
+                    *stays = true;
+                }
             }
-            let need = pinned.more(&spans);
-            due += need as f64 * share;
-            let stays = (fits || due >= need as f64) && need <= left;
-            if stays {
-                due -= need as f64;
-                left -= pinned.add(&spans);
-            }
-            let together = from..from + spans.len();
-            from = together.end;
-            for index in together {
+        }
+        for (stays, run) in stays.into_iter().zip(runs) {
+            for index in run {
                 self.place_one(matrices, index, stays);
             }
         }
         Ok(())
+    }
+
+    /// Segments that stay together or not at all: what lies side by side, up to a large read; and in a packed field, where
+    /// not every segment shares a page with the next, whole pages.
+    fn runs(&self, matrices: &[Matrix], span: impl Fn(&Segment) -> Span) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut before: Option<(Span, u64)> = None;
+        for (index, segment) in self.all.iter().enumerate() {
+            let span = span(segment);
+            let packed = matrices[segment.matrix].tensor.is_packed();
+            let joins = before.as_ref().filter(|(last, pages)| {
+                span.follows(last) && pages + segment.pages <= self.step_pages
+                    || packed && span.shares(last)
+            });
+            let pages = segment.pages + joins.map_or(0, |&(_, pages)| pages);
+            match runs.last_mut().filter(|_| joins.is_some()) {
+                Some(run) => run.end = index + 1,
+                None => runs.push(index..index + 1),
+            }
+            before = Some((span, pages));
+        }
+        runs
     }
 
     fn place_one(&mut self, matrices: &[Matrix], index: usize, stays: bool) {
