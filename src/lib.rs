@@ -121,7 +121,9 @@ pub mod sim {
     pub use crate::engine::simulation::{Machine, Shutdown, Simulation, break_loops, threaded};
     pub use crate::ring::simulated_disk::{Answer, Answered, Disk, Faults};
 
+    use crate::engine::array::superblocks::Superblocks;
     use crate::engine::formats::{cursor::Memory, gguf, safetensors};
+    use crate::engine::packed::index as packed_index;
 
     /// Parses a GGUF header that lies in memory, as [`crate::Gguf::open`] does: tensors, keys, bytes of the header.
     ///
@@ -137,6 +139,31 @@ pub mod sim {
     /// [`crate::Error::Malformed`].
     pub fn parse_safetensors(file: &[u8]) -> crate::Result<(usize, u64)> {
         safetensors::parse(&Memory(file))
+    }
+
+    /// Parses all of a tensor index that lies in memory, as [`crate::PackedField::of`] and its methods do, of a field of
+    /// `room` bytes in pages of `page_bytes`: files and entries.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn parse_packed_index(
+        index: &[u8],
+        room: u64,
+        page_bytes: u64,
+    ) -> crate::Result<(usize, usize)> {
+        let content = packed_index::parse(Memory(index), room, page_bytes)?;
+        Ok((content.files.len(), content.entries.len()))
+    }
+
+    /// Reads both superblocks of a member that lies in memory, as [`crate::Engine::open_array`] does: which member it is,
+    /// of how many.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn parse_superblock(member: &[u8]) -> crate::Result<(u32, u32)> {
+        let both = Superblocks::in_memory(member);
+        let (superblock, _) = both.chosen(std::path::Path::new("memory"))?;
+        Ok((superblock.member, superblock.members))
     }
 }
 

@@ -8,7 +8,7 @@ use super::view::View;
 use crate::error::{Error, Result};
 use crate::ring::fault::Fault;
 use crate::ring::handle::Ring;
-use crate::ring::lane::{Chain, Lane};
+use crate::ring::lane::{Chain, Lane, Slots};
 use crate::ring::sys;
 use crate::tiers::wait::{Group, Notify};
 use std::collections::VecDeque;
@@ -21,6 +21,8 @@ const CAPACITY_MAX: usize = 1 << 20;
 const SPIN_DEPTH: u32 = 8;
 /// for this long, in nanoseconds.
 const SPIN_NS: u64 = 30_000;
+/// Bytes of checked pages worth waking up for.
+const CHECKED_BYTES: u64 = 256 << 10;
 const NO_OP: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +90,7 @@ pub struct Batch {
     staged: VecDeque<u32>,
     ready: VecDeque<u32>,
     notified: Vec<u32>,
-    chains: Vec<(Arc<Ring>, Chain)>,
+    requests: Requests,
     in_flight: u32,
 }
 
@@ -103,19 +105,41 @@ impl std::fmt::Debug for Batch {
     }
 }
 
-/// Adds the requests of an entry to those of the rings.
-fn add_chains(all: &mut Vec<(Arc<Ring>, Chain)>, field: &FieldShared, mut chains: Chains) {
-    for (number, chain) in chains.take_used() {
-        let Some(Some(member)) = field.members.get(number) else {
-            continue;
-        };
-        let slots = &field.core.pool.slots;
-        match all
+/// Requests of several reads, by ring, that are handed over together.
+#[derive(Default)]
+pub(crate) struct Requests(Vec<(Arc<Ring>, Chain)>);
+
+impl std::fmt::Debug for Requests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Requests").field(&self.0.len()).finish()
+    }
+}
+
+impl Requests {
+    fn add(&mut self, slots: &Slots, ring: Arc<Ring>, chain: Chain) {
+        match self
+            .0
             .iter_mut()
-            .find(|(ring, _)| Arc::ptr_eq(ring, &member.ring))
+            .find(|(known, _)| Arc::ptr_eq(known, &ring))
         {
             Some((_, of_ring)) => slots.append(of_ring, chain),
-            None => all.push((member.ring.clone(), chain)),
+            None => self.0.push((ring, chain)),
+        }
+    }
+
+    /// Adds the requests of an entry.
+    fn add_all(&mut self, field: &FieldShared, mut chains: Chains) {
+        for (number, chain) in chains.take_used() {
+            if let Some(Some(member)) = field.members.get(number) {
+                self.add(&field.core.pool.slots, member.ring.clone(), chain);
+            }
+        }
+    }
+
+    /// Hands them to the devices, one submission for each.
+    pub(crate) fn submit(&mut self) {
+        for (ring, chain) in self.0.drain(..) {
+            ring.shared.submit(Lane::Demand, &chain);
         }
     }
 }
@@ -152,7 +176,7 @@ impl Batch {
             staged: VecDeque::with_capacity(capacity),
             ready: VecDeque::with_capacity(capacity),
             notified: Vec::with_capacity(capacity),
-            chains: Vec::with_capacity(8),
+            requests: Requests(Vec::with_capacity(8)),
             in_flight: 0,
         })
     }
@@ -214,16 +238,30 @@ impl Batch {
         self.start_staged(false, &mut None);
     }
 
+    /// Like [`Batch::flush`], but leaves it to the caller to hand `requests` over, together with those of other batches:
+    /// what is adjacent in a file is read together only if it is handed over together.
+    pub(crate) fn flush_into(&mut self, requests: &mut Requests) {
+        if self.core.is_forked() {
+            return;
+        }
+        self.claim_staged(false, &mut None);
+        for (ring, chain) in self.requests.0.drain(..) {
+            requests.add(&self.core.pool.slots, ring, chain);
+        }
+    }
+
     /// Starts what is staged, as far as there is room. Where the host `keeps` its results, they make none.
     fn start_staged(&mut self, keeps: bool, give_up_ns: &mut Option<u64>) {
+        self.claim_staged(keeps, give_up_ns);
+        self.requests.submit();
+    }
+
+    fn claim_staged(&mut self, keeps: bool, give_up_ns: &mut Option<u64>) {
         while let Some(&index) = self.staged.front() {
             if !self.start(index, keeps, give_up_ns) {
                 break;
             }
             self.staged.pop_front();
-        }
-        for (ring, chain) in self.chains.drain(..) {
-            ring.shared.submit(Lane::Demand, &chain);
         }
     }
 
@@ -251,7 +289,7 @@ impl Batch {
             match field.try_claim(entry.first, entry.count) {
                 Ok((pinned, chains)) => {
                     entry.pinned = pinned;
-                    add_chains(&mut self.chains, field, chains);
+                    self.requests.add_all(field, chains);
                     break;
                 }
                 Err(exhausted) => {
@@ -304,11 +342,7 @@ impl Batch {
                         std::thread::yield_now();
                         continue;
                     }
-                    // Read between the look and the link, nobody else may be there to check it. Whoever does so, the
-                    // entry is notified when it is over.
-                    if pool.is_unchecked(frame) {
-                        let _ = field.outcome(unit, frame);
-                    }
+                    field.look_again(unit, frame);
                     return;
                 }
                 Some(outcome) => {
@@ -385,6 +419,11 @@ impl Batch {
     /// Takes in what was notified, after waiting for `want` of it.
     fn collect(&mut self, want: u32) {
         let timeout = self.patience();
+        // Pages with checksums are checked while others are on their way, not when all are there.
+        let want = match self.fields.iter().any(|field| field.array.is_some()) {
+            true => want.min((CHECKED_BYTES / self.core.pool.frame_bytes).max(1) as u32),
+            false => want,
+        };
         // With one device the loop can wait for as much as this thread does.
         let ring = match &self.fields[..] {
             [first, rest @ ..] if want > 1 => first

@@ -115,8 +115,12 @@ impl<'f> ReadFuture<'f> {
         let op = pool.ops.acquire(Notify::Waker(context.waker().clone()));
         match op {
             Some(op) if loading && pool.ops.register(pool.frame(frame), op) => {
-                self.state = State::Room { frame, op };
-                return Poll::Pending;
+                // The list of a page with a checksum stays open when its read has ended, and nobody may look at it again.
+                if pool.frame(frame).state().phase() == Phase::Loading {
+                    self.state = State::Room { frame, op };
+                    return Poll::Pending;
+                }
+                pool.ops.abandon(op);
             }
             Some(op) => pool.ops.release(op),
             None => {}
@@ -156,11 +160,7 @@ impl<'f> ReadFuture<'f> {
                         std::thread::yield_now();
                         continue;
                     }
-                    // Read between the look and the link, nobody else may be there to check it. Whoever does so, this
-                    // task is woken when it is over.
-                    if pool.is_unchecked(frame) {
-                        let _ = field.outcome(unit, frame);
-                    }
+                    field.look_again(unit, frame);
                     return Poll::Pending;
                 }
                 Some(outcome) => {

@@ -1,8 +1,10 @@
 //! An engine on a simulated disk: stepped by its test, or with a thread as usual.
 
+use super::array::ArrayParts;
+use super::array::superblocks::Superblocks;
 use super::builder::EngineBuilder;
 use super::core::{Completer, Core};
-use super::{Engine, Field, OpenOptions};
+use super::{ArrayOptions, Engine, Field, OpenOptions};
 use crate::error::{Error, Result};
 use crate::ring::device::Device;
 use crate::ring::file::OpenFile;
@@ -146,18 +148,30 @@ impl Simulation {
     /// As [`Simulation::open`]; those of [`Engine::open_with`] for an extent that cannot be held.
     pub fn open_with(&mut self, name: &str, options: OpenOptions) -> Result<Field> {
         let file = self.disk.open_file(name).map_err(|e| unopened(name, &e))?;
-        self.add(file, name, options)
+        self.add(file, options)
     }
 
-    fn add(&mut self, file: OpenFile, name: &str, options: OpenOptions) -> Result<Field> {
+    /// Opens the array of which these files of the disk are the members.
+    ///
+    /// # Errors
+    /// Those of [`Engine::open_array_with`].
+    pub fn open_array(&mut self, names: &[&str], options: ArrayOptions) -> Result<Field> {
         let core = self.engine.core.clone();
-        core.open_file(file, options, |file| {
-            let (index, answer) = self.ring.send_file(file);
-            self.round(0);
-            let added = self.ring.added(index, &answer);
-            let index = added.map_err(|e| unopened(name, &e))?;
-            Ok((self.ring.clone(), index))
-        })
+        let parts = self.disk.array(&core, names, options)?;
+        core.open_parts(parts, |file| self.add_to_ring(file))
+    }
+
+    fn add(&mut self, file: OpenFile, options: OpenOptions) -> Result<Field> {
+        let core = self.engine.core.clone();
+        core.open_file(file, options, |file| self.add_to_ring(file))
+    }
+
+    fn add_to_ring(&mut self, file: &Arc<OpenFile>) -> Result<(Arc<Ring>, u32)> {
+        let (index, answer) = self.ring.send_file(file);
+        self.round(0);
+        let added = self.ring.added(index, &answer);
+        let index = added.map_err(|e| unopened(&file.path.to_string_lossy(), &e))?;
+        Ok((self.ring.clone(), index))
     }
 
     /// Opens a file of the disk to write to it.
@@ -165,7 +179,7 @@ impl Simulation {
     pub(super) fn open_for_writing(&mut self, name: &str) -> Result<Field> {
         let mut file = self.disk.open_file(name).map_err(|e| unopened(name, &e))?;
         file.written = true;
-        self.add(file, name, OpenOptions::new())
+        self.add(file, OpenOptions::new())
     }
 
     /// One round of the loop. Time passes up to the next thing that happens: an answer of the disk, a deadline, a pause
@@ -277,14 +291,46 @@ impl Disk {
     /// Those of [`Simulation::open_with`].
     pub fn open(&self, engine: &Engine, name: &str, options: OpenOptions) -> Result<Field> {
         let file = self.open_file(name).map_err(|e| unopened(name, &e))?;
-        engine.core.open_file(file, options, |file| {
-            let Some(ring) = engine.core.rings().into_iter().next() else {
-                return Err(unopened(name, &std::io::ErrorKind::NotFound.into()));
-            };
-            let index = ring.add_file(file).map_err(|e| unopened(name, &e))?;
-            Ok((ring, index))
-        })
+        engine
+            .core
+            .open_file(file, options, |file| add_to_ring(engine, file))
     }
+
+    /// Opens the array of which these files are the members, for an engine that [`threaded`] made of this disk.
+    ///
+    /// # Errors
+    /// Those of [`Engine::open_array_with`].
+    pub fn open_array(
+        &self,
+        engine: &Engine,
+        names: &[&str],
+        options: ArrayOptions,
+    ) -> Result<Field> {
+        let parts = self.array(&engine.core, names, options)?;
+        engine
+            .core
+            .open_parts(parts, |file| add_to_ring(engine, file))
+    }
+
+    /// The files of an array, of which the superblocks are read past all faults.
+    fn array(&self, core: &Core, names: &[&str], options: ArrayOptions) -> Result<ArrayParts> {
+        let member = |name: &&str| {
+            let file = self.open_file(name).map_err(|e| unopened(name, &e))?;
+            let content = self.content(name).unwrap_or_default();
+            let (superblock, damaged) = Superblocks::in_memory(&content).chosen(&file.path)?;
+            core.array_file(file, superblock, damaged)
+        };
+        ArrayParts::of(names.iter().map(member).collect::<Result<_>>()?, options)
+    }
+}
+
+fn add_to_ring(engine: &Engine, file: &Arc<OpenFile>) -> Result<(Arc<Ring>, u32)> {
+    let name = file.path.to_string_lossy();
+    let Some(ring) = engine.core.rings().into_iter().next() else {
+        return Err(unopened(&name, &std::io::ErrorKind::NotFound.into()));
+    };
+    let index = ring.add_file(file).map_err(|e| unopened(&name, &e))?;
+    Ok((ring, index))
 }
 
 /// Makes the submission loops of an engine panic, as a bug in them would, to see that its reads fail instead of hanging.

@@ -25,7 +25,7 @@ impl FieldShared {
     /// opened for reading only nothing can be written: the kernel says so.
     ///
     /// It returns as soon as the write is queued; many can be under way, as many as the pool has frames. Each must be
-    /// finished ([`FieldShared::finish_write`]), or its frame stays pinned.
+    /// finished or forgotten ([`FieldShared::finish_write`], [`FieldShared::forget_write`]), or its frame stays pinned.
     ///
     /// # Errors
     /// [`Error::PoolPinned`] where writes and views leave no frame: finish some. [`Error::Write`] with [`Fault::Present`]
@@ -70,6 +70,13 @@ impl FieldShared {
         };
         self.pool().unpin(frame);
         outcome.map_err(|fault| self.write_error(unit, fault))
+    }
+
+    /// Gives the frame of a write back that nobody waits for any more. The write goes on.
+    pub(crate) fn forget_write(&self, writing: Writing) {
+        if self.ready().is_ok() {
+            self.pool().unpin(writing.frame);
+        }
     }
 
     /// Waits until what was written would survive a loss of power.

@@ -5,7 +5,13 @@
 mod child;
 #[path = "../content/mod.rs"]
 mod content;
+#[path = "../executor/mod.rs"]
+mod executor;
+#[allow(dead_code)]
 #[path = "../formats/writer.rs"]
 mod writer;
 
+mod damage;
+mod format;
+mod made;
 mod round_trip;

@@ -6,6 +6,8 @@
 #[path = "../content/mod.rs"]
 mod content;
 
+mod array;
+mod array_removal;
 mod device_mapper;
 mod mapped;
 mod polling;

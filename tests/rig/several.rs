@@ -3,7 +3,7 @@
 use crate::RigFile;
 use ringfield::Engine;
 
-fn loops() -> usize {
+pub(crate) fn loops() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())

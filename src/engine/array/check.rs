@@ -9,6 +9,7 @@ use crate::ring::fault::Fault;
 use crate::ring::lane::Lane;
 use crate::ring::telemetry::add;
 use crate::tiers::frame::Phase;
+use crate::tiers::wait::BatchWakes;
 
 impl FieldShared {
     /// How the read of a unit ended, whose frame the caller has pinned, and so the directory pages above it; `None` while
@@ -29,6 +30,18 @@ impl FieldShared {
             self.check(array, unit, frame, entry);
         }
         pool.outcome(frame)
+    }
+
+    /// To be called by a waiter that has linked itself to a unit and will be notified: read between its look and the link,
+    /// nobody else may be there to check it. Whoever does so, the waiter hears when that is over; where the page cannot be
+    /// checked, it hears now.
+    pub(crate) fn look_again(&self, unit: u64, frame: u32) {
+        let pool = self.pool();
+        if pool.is_unchecked(frame) && self.outcome(unit, frame) == Some(Err(Fault::Directory)) {
+            let mut batches = BatchWakes::default();
+            pool.ops.nudge(pool.frame(frame), &mut batches);
+            batches.flush();
+        }
     }
 
     /// The entry of a unit, where the directory page that holds it is resident.
@@ -74,6 +87,9 @@ impl FieldShared {
             let request = self.request(unit, Lane::Demand, self.core.now_ns(), 0);
             chains.link(&pool.slots, self, unit, frame, request);
             return self.submit(Lane::Demand, &chains);
+        }
+        if let Some(shared) = shared {
+            add(&shared.counters.failed_slots, 1);
         }
         pool.end_check(frame, Err(Fault::Checksum));
     }

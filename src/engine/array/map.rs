@@ -38,6 +38,12 @@ impl ArrayMap {
         self.members.len() as u64
     }
 
+    /// Pages of all directories.
+    pub(crate) fn nodes(&self) -> u64 {
+        let members = self.members.iter().flatten();
+        members.map(|member| member.layout.shape.nodes).sum()
+    }
+
     fn member(&self, member: u32) -> Option<&MemberMap> {
         self.members.get(member as usize)?.as_ref()
     }

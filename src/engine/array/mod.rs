@@ -19,6 +19,8 @@ pub(crate) use directory::MEMBERS_MAX;
 pub use info::PackedInfo;
 pub(crate) use map::ArrayMap;
 pub use open::ArrayOptions;
+#[cfg(feature = "sim")]
+pub(crate) use open::ArrayParts;
 pub use verify::{Damage, Verified, Verify};
 
 /// What errors call the format.

@@ -218,9 +218,19 @@ impl Core {
                 what,
             });
         }
+        self.array_file(file, superblock, damaged)
+    }
+
+    /// A file with its superblock, and what is wrong with the copy that was not believed.
+    pub(crate) fn array_file(
+        &self,
+        file: OpenFile,
+        superblock: Superblock,
+        damaged: Option<String>,
+    ) -> Result<ArrayFile> {
         if superblock.page_bytes != self.pool.frame_bytes {
             return Err(Error::PageSizeMismatch {
-                path: path.to_path_buf(),
+                path: file.path,
                 field: superblock.page_bytes,
                 engine: self.pool.frame_bytes,
             });
@@ -256,7 +266,7 @@ impl Core {
     pub(crate) fn open_parts(
         self: &Arc<Self>,
         parts: ArrayParts,
-        add: impl Fn(&Arc<OpenFile>) -> Result<(Arc<Ring>, u32)>,
+        mut add: impl FnMut(&Arc<OpenFile>) -> Result<(Arc<Ring>, u32)>,
     ) -> Result<Field> {
         let ArrayParts { files, len, map } = parts;
         let present = || files.iter().flatten();

@@ -163,10 +163,11 @@ impl Superblock {
     /// What is wrong with it: offset in the copy, and words.
     pub(crate) fn decode(bytes: &[u8], copy: Copy) -> Result<Superblock, Refusal> {
         let Some(bytes) = bytes.first_chunk::<{ SUPERBLOCK_BYTES as usize }>() else {
-            return Err(refuse(
-                0,
-                format!("{} bytes, not {SUPERBLOCK_BYTES}", bytes.len()),
-            ));
+            let what = format!("has {} bytes, not {SUPERBLOCK_BYTES}", bytes.len());
+            return Err(Refusal {
+                no_magic: !bytes.starts_with(&MAGIC),
+                ..refuse(0, what)
+            });
         };
         let mut fields = Fields { bytes, at: 0 };
         let magic: [u8; 8] = fields.take();

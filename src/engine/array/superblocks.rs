@@ -54,7 +54,8 @@ impl Superblocks {
                 Ok(()) => {}
                 // A file that is shorter than a superblock holds none.
                 Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    return Superblock::decode(&[], copy);
+                    let there = file_bytes.min(SUPERBLOCK_BYTES);
+                    return Superblock::decode(&bytes[..there as usize], copy);
                 }
                 Err(e) => refused = Some(e),
             }
@@ -64,6 +65,17 @@ impl Superblocks {
             // One copy that can be read is enough.
             Some(e) if copies.iter().all(std::result::Result::is_err) => Err(e),
             _ => Ok(Superblocks { copies, file_bytes }),
+        }
+    }
+
+    /// Both copies of a file that lies in memory.
+    #[cfg(feature = "sim")]
+    pub(crate) fn in_memory(file: &[u8]) -> Superblocks {
+        let bytes = |at: u64| file.get(at as usize..).unwrap_or_default();
+        let file_bytes = file.len() as u64;
+        Superblocks {
+            copies: Copy::BOTH.map(|copy| Superblock::decode(bytes(copy.at(file_bytes)), copy)),
+            file_bytes,
         }
     }
 

@@ -9,6 +9,10 @@ use std::path::Path;
 pub(crate) trait Source {
     /// Bytes there are.
     fn len(&self) -> u64;
+    /// How many of the first ones a header can lie in.
+    fn header_room(&self) -> u64 {
+        self.len()
+    }
     /// Fills `into` with the bytes from `at` on, which lie inside.
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()>;
     /// What errors name.

@@ -35,6 +35,10 @@ impl Source for Part {
         self.len
     }
 
+    fn header_room(&self) -> u64 {
+        self.held
+    }
+
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let here = self.held.saturating_sub(at).min(into.len() as u64);
         let (here, elsewhere) = into.split_at_mut(here as usize);

@@ -21,9 +21,9 @@ mod stream;
 pub(crate) mod tokenizer;
 mod weights;
 
-use super::Engine;
 use super::formats::charge::Charge;
 use super::formats::gguf::{self, Gguf};
+use super::{Engine, Field};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use config::Config;
@@ -86,6 +86,13 @@ struct Inner {
     forward: Mutex<Forward>,
 }
 
+/// Frames for the directory of a packed field, without which no page of it can be checked: as many as it has pages, within
+/// reason.
+fn directory_frames(field: &Field, frames: u64) -> u64 {
+    let array = field.shared.array.as_deref();
+    array.map_or(0, |array| array.nodes()).min(frames / 4)
+}
+
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model")
@@ -135,7 +142,7 @@ impl Model {
         let matrices = std::mem::take(&mut weights.matrices);
         let frames = options.frames(engine);
         let beside = (weights.embedding.row_bytes as u64).div_ceil(engine.page_size()) + 1;
-        let beside = beside.max(FRAMES_BESIDE_MIN);
+        let beside = beside.max(FRAMES_BESIDE_MIN) + directory_frames(&field, frames);
         let (mut threads, fewer) = options.threads_wanted();
         let segments = loop {
             let room = Room {

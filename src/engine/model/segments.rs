@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// every thread on the other.
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that are asked for together, where the window has this many times as much.
+const READ_BYTES: u64 = 1 << 20;
+const WINDOW_STEPS: u64 = 4;
 /// Where all of a model stays in memory nothing is read, and every thread shall have its part of a small matrix.
 const RESIDENT_BYTES_MIN: u64 = 32 << 10;
 
@@ -49,6 +52,8 @@ pub(super) struct Segments {
     pub(super) streamed_bytes: u64,
     /// Pages of segments that may be asked for ahead of the arithmetic.
     pub(super) window_pages: u64,
+    /// Pages of room in that window for which it is worth asking: what lies side by side is read together.
+    pub(super) step_pages: u64,
 }
 
 /// What the cut depends on.
@@ -75,6 +80,7 @@ impl Segments {
             resident_bytes: 0,
             streamed_bytes: 0,
             window_pages: 0,
+            step_pages: 0,
         };
         // What many threads hold must leave most of a small pool.
         let most = room.frames * room.page_bytes / (8 * room.threads.max(1));
@@ -117,12 +123,14 @@ impl Segments {
             |segment: &Segment| Span::of(&matrices[segment.matrix], &segment.rows, room.page_bytes);
         let most = self.all.iter().map(|s| s.pages).max().unwrap_or(0);
         let mut pinned = Ends::default();
-        let total: u64 = self.all.iter().map(|s| pinned.add(&span(s))).sum();
+        let total: u64 = self.all.iter().map(|s| pinned.add(&[span(s)])).sum();
         let fits = total <= room.frames;
         // At most half of the pool: the rest is worth more for what need not be read.
         let held = room.threads.saturating_sub(1) * most;
         let wanted = room.ahead_bytes.div_ceil(room.page_bytes);
         self.window_pages = wanted.min((room.frames / 2).saturating_sub(held)).max(most);
+        let step = READ_BYTES.div_ceil(room.page_bytes);
+        self.step_pages = step.min(self.window_pages / WINDOW_STEPS);
         let reserve = if fits { 0 } else { self.window_pages + held };
         if reserve > room.frames {
             return Err(reserve);
@@ -131,25 +139,56 @@ impl Segments {
         let share = left as f64 / total.max(1) as f64;
         let mut due = 0.0;
         let mut pinned = Ends::default();
-        for (index, segment) in self.all.iter_mut().enumerate() {
-            let span = span(segment);
-            let need = pinned.more(&span);
-            let bytes = matrices[segment.matrix].bytes_of(segment.rows.clone());
-            let bytes = bytes.end - bytes.start;
+        let mut spans = Vec::new();
+        let mut from = 0;
+        while let Some(first) = self.all.get(from) {
+            // What lies side by side stays or goes by large reads, and in a packed field, where not every segment shares a
+            // page with the next, by whole pages.
+            spans.clear();
+            spans.push(span(first));
+            let mut pages = first.pages;
+            for next in &self.all[from + 1..] {
+                let next_span = span(next);
+                let packed = matrices[next.matrix].tensor.is_packed();
+                let joins = spans.last().is_some_and(|last| {
+                    next_span.follows(last) && pages + next.pages <= self.step_pages
+                        || packed && next_span.shares(last)
+                });
+                if !joins {
+                    break;
+                }
+                pages += next.pages;
+                spans.push(next_span);
+            }
+            let need = pinned.more(&spans);
             due += need as f64 * share;
-            if (fits || due >= need as f64) && need <= left {
+            let stays = (fits || due >= need as f64) && need <= left;
+            if stays {
                 due -= need as f64;
-                left -= pinned.add(&span);
-                segment.place = Place::Resident(self.resident);
-                self.resident += 1;
-                self.resident_bytes += bytes;
-            } else {
-                segment.place = Place::Streamed(self.streamed.len());
-                self.streamed.push(index);
-                self.streamed_bytes += bytes;
+                left -= pinned.add(&spans);
+            }
+            let together = from..from + spans.len();
+            from = together.end;
+            for index in together {
+                self.place_one(matrices, index, stays);
             }
         }
         Ok(())
+    }
+
+    fn place_one(&mut self, matrices: &[Matrix], index: usize, stays: bool) {
+        let segment = &mut self.all[index];
+        let row_bytes = matrices[segment.matrix].row_bytes;
+        let bytes = (segment.rows.len() * row_bytes) as u64;
+        if stays {
+            segment.place = Place::Resident(self.resident);
+            self.resident += 1;
+            self.resident_bytes += bytes;
+        } else {
+            segment.place = Place::Streamed(self.streamed.len());
+            self.streamed.push(index);
+            self.streamed_bytes += bytes;
+        }
     }
 
     /// Bytes that they take themselves.
@@ -187,6 +226,17 @@ impl Span {
     fn pages(&self) -> u64 {
         self.last - self.first + 1
     }
+
+    /// True where it begins in the last page of the other, or in the next.
+    fn follows(&self, other: &Span) -> bool {
+        self.file == other.file && (other.last..=other.last + 1).contains(&self.first)
+    }
+
+    /// True where the two have a page in common, if that is an end of both.
+    fn shares(&self, other: &Span) -> bool {
+        let ends = |span: &Span| [span.first, span.last];
+        self.file == other.file && ends(self).iter().any(|page| ends(other).contains(page))
+    }
 }
 
 /// The first and the last pages of segments: only those can be another's too, as no two tensors overlap.
@@ -194,20 +244,28 @@ impl Span {
 struct Ends(HashSet<(usize, u64)>);
 
 impl Ends {
-    /// Pages that a segment has and those before it have not.
-    fn more(&self, span: &Span) -> u64 {
-        let there = |page: u64| u64::from(self.0.contains(&(span.file, page)));
-        match span.first == span.last {
-            true => 1 - there(span.first),
-            false => span.pages() - there(span.first) - there(span.last),
+    /// Pages that segments have and those before them have not.
+    fn more(&self, spans: &[Span]) -> u64 {
+        let mut new = Vec::new();
+        let mut within = 0;
+        for span in spans {
+            new.push((span.file, span.first));
+            new.push((span.file, span.last));
+            within += span.pages().saturating_sub(2);
         }
+        new.sort_unstable();
+        new.dedup();
+        new.retain(|page| !self.0.contains(page));
+        within + new.len() as u64
     }
 
-    /// Adds a segment; returns how many pages more there are.
-    fn add(&mut self, span: &Span) -> u64 {
-        let more = self.more(span);
-        self.0.insert((span.file, span.first));
-        self.0.insert((span.file, span.last));
+    /// Adds segments; returns how many pages more there are.
+    fn add(&mut self, spans: &[Span]) -> u64 {
+        let more = self.more(spans);
+        let ends = spans
+            .iter()
+            .flat_map(|s| [(s.file, s.first), (s.file, s.last)]);
+        self.0.extend(ends);
         more
     }
 }

@@ -4,7 +4,7 @@ use super::segments::{Place, Segment, Segments};
 use super::stats::ModelStats;
 use super::weights::Matrix;
 use crate::engine::Engine;
-use crate::engine::batch::Batch;
+use crate::engine::batch::{Batch, Requests};
 use crate::engine::view::View;
 use crate::error::{Error, Result};
 use crate::sync::lock;
@@ -51,6 +51,8 @@ struct Ahead {
     next: u64,
     /// Pages of those that were asked for and not used yet.
     pages: u64,
+    /// Requests that are handed over together.
+    requests: Requests,
 }
 
 impl Slot {
@@ -158,16 +160,26 @@ impl Stream {
         self.read_ahead()
     }
 
-    /// Asks for as much as the window has room for.
+    /// Asks for as much as the window has room for, once there is room for a large read.
     fn read_ahead(&self) -> Result<()> {
         if self.slots.is_empty() {
             return Ok(());
         }
         let mut ahead = lock(&self.ahead);
+        let room = self.segments.window_pages.saturating_sub(ahead.pages);
+        if ahead.pages > 0 && room < self.segments.step_pages {
+            return Ok(());
+        }
+        let asked = self.ask(&mut ahead);
+        ahead.requests.submit();
+        asked
+    }
+
+    fn ask(&self, ahead: &mut Ahead) -> Result<()> {
         loop {
             let n = ahead.next.max(self.taken.load(Relaxed));
-            let pages = self.segment(n).pages;
-            if ahead.pages > 0 && ahead.pages + pages > self.segments.window_pages {
+            let segment = self.segment(n);
+            if ahead.pages > 0 && ahead.pages + segment.pages > self.segments.window_pages {
                 return Ok(());
             }
             // Whoever uses what is in it reads ahead afterwards.
@@ -177,9 +189,11 @@ impl Stream {
             if slot.holds.is_some() {
                 return Ok(());
             }
-            self.send(&mut slot, n)?;
+            submit(&mut slot.batch, &self.matrices, segment, n)?;
+            slot.batch.flush_into(&mut ahead.requests);
+            slot.holds = Some(n);
             ahead.next = n + 1;
-            ahead.pages += pages;
+            ahead.pages += segment.pages;
         }
     }
 
@@ -214,7 +228,8 @@ impl Stream {
         }
         let next = self.pass.load(Relaxed);
         self.taken.store(next, Relaxed);
-        *ahead = Ahead { next, pages: 0 };
+        ahead.next = next;
+        ahead.pages = 0;
     }
 
     /// Asks for number `n` of the sequence.

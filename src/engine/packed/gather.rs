@@ -24,6 +24,9 @@ pub(super) struct Gatherer<I: Iterator<Item = Copy>> {
     page_bytes: u64,
     window: VecDeque<Page>,
     spare: Vec<Batch>,
+    /// Pieces that are read ahead, and how many may be.
+    ahead: usize,
+    ahead_max: usize,
 }
 
 impl<I: Iterator<Item = Copy>> Gatherer<I> {
@@ -35,18 +38,24 @@ impl<I: Iterator<Item = Copy>> Gatherer<I> {
         page_bytes: u64,
     ) -> Result<Gatherer<I>> {
         let spare = (0..WINDOW_PAGES).map(|_| engine.batch(AHEAD_PIECES));
+        // A piece lies in two pages at most: a quarter of the pool.
+        let ahead_max = engine.core.pool.frame_count() as usize / 8;
         Ok(Gatherer {
             fields,
             copies: copies.peekable(),
             page_bytes,
             window: VecDeque::with_capacity(WINDOW_PAGES),
             spare: spare.collect::<Result<_>>()?,
+            ahead: 0,
+            ahead_max: ahead_max.max(1),
         })
     }
 
-    /// Asks for as many pages as there are batches for.
+    /// Asks for as many pages as there are batches and room for, and for one at least.
     fn read_ahead(&mut self) -> Result<()> {
-        while let Some(&first) = self.copies.peek() {
+        while let Some(&first) = self.copies.peek()
+            && (self.ahead < self.ahead_max || self.window.is_empty())
+        {
             let Some(mut batch) = self.spare.pop() else {
                 return Ok(());
             };
@@ -56,13 +65,14 @@ impl<I: Iterator<Item = Copy>> Gatherer<I> {
                 .copies
                 .next_if(|copy| copy.to / self.page_bytes == number)
             {
-                if copies.len() < AHEAD_PIECES {
+                if copies.len() < AHEAD_PIECES && batch.pending() < self.ahead_max {
                     let field = &self.fields[copy.file as usize];
                     batch.submit(field, copy.from..copy.from + copy.len, 0)?;
                 }
                 copies.push(copy);
             }
             batch.flush();
+            self.ahead += batch.pending();
             self.window.push_back(Page {
                 number,
                 copies,
@@ -82,20 +92,23 @@ impl<I: Iterator<Item = Copy>> Gatherer<I> {
         let Some(mut page) = self.window.pop_front() else {
             return Ok(());
         };
-        page.batch.wait(page.copies.len().min(AHEAD_PIECES));
+        let asked = page.batch.pending();
+        page.batch.wait(asked);
+        self.ahead -= asked;
         let mut done = 0;
         for (k, copy) in page.copies.iter().enumerate() {
             let at = (copy.to % self.page_bytes) as usize;
             into[done..at].fill(0);
             done = at + copy.len as usize;
             let into = &mut into[at..done];
-            let there = match k < AHEAD_PIECES {
+            let there = match k < asked {
                 true => page.batch.view(k).ok().map(|view| view.copy_to(into)),
                 false => None,
             };
             if there.is_none() {
                 // It was not asked for, or there was no room: now what others hold ahead may go.
                 for later in &mut self.window {
+                    self.ahead -= later.batch.pending();
                     later.batch.clear();
                 }
                 let field = &self.fields[copy.file as usize];

@@ -21,6 +21,10 @@ const NONE: u32 = u32::MAX;
 const NAME_BYTES_MAX: u32 = 65_535;
 /// Files at most: of a model that is split over several.
 const FILES_MAX: u32 = u16::MAX as u32;
+/// Bytes of a packed file, at most.
+const FILE_BYTES_MAX: u64 = 1 << 62;
+/// Experts of a layer whose order is stored, at most.
+pub(crate) const PLACES_MAX: u64 = 1 << 16;
 
 /// What a packed file was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +291,7 @@ impl<S: Source> Index<S> {
         let entries_end = u64::from(first_entry) + u64::from(tensors) + u64::from(others);
         if header_end.is_none_or(|end| end > self.room)
             || header_bytes > len
+            || len > FILE_BYTES_MAX
             || entries_end > self.entries
         {
             return Err(self.malformed(at, format!("file {number} lies outside of the field")));
@@ -339,7 +344,8 @@ impl<S: Source> Index<S> {
                 format!("the rows of entry {number} cannot lie as it says"),
             ));
         }
-        let places = places_at.map(|at| at.checked_add(rows.pieces()));
+        let pieces = Some(rows.pieces()).filter(|&pieces| pieces <= PLACES_MAX);
+        let places = places_at.map(|at| at.checked_add(pieces?));
         if places.is_some_and(|end| end.is_none_or(|end| end > self.places)) {
             return Err(self.malformed(
                 at,
@@ -396,6 +402,20 @@ impl<S: Source> Index<S> {
     }
 }
 
+impl<S: Source> Index<S> {
+    /// The places of the pieces of all entries.
+    pub(crate) fn all_places(&self) -> Result<Vec<u32>> {
+        let at = self.places_at();
+        let mut places = Vec::new();
+        for k in 0..self.places {
+            let mut place = [0; 4];
+            self.source.read(at + k * 4, &mut place)?;
+            places.push(u32::from_le_bytes(place));
+        }
+        Ok(places)
+    }
+}
+
 /// Reads all of an index.
 #[cfg(any(test, feature = "sim"))]
 pub(crate) fn parse(source: impl Source, room: u64, page_bytes: u64) -> Result<IndexContent> {
@@ -406,11 +426,10 @@ pub(crate) fn parse(source: impl Source, room: u64, page_bytes: u64) -> Result<I
     }
     for number in 0..index.entry_count() {
         let entry = index.entry(number)?;
-        if let Some(places) = index.places(&entry)? {
-            content.places.extend(places);
-        }
+        index.places(&entry)?;
         content.entries.push(entry);
     }
+    content.places = index.all_places()?;
     Ok(content)
 }
 

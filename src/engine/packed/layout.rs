@@ -1,12 +1,12 @@
 //! Where everything of a model goes in its packed field: headers, tensors as a token needs them, the parts of an expert
 //! side by side, what else is not zero, and the index.
 
-use super::index::{Entry, FileRecord, IndexContent};
+use super::index::{Entry, FileRecord, IndexContent, PLACES_MAX};
 use super::roles;
 use super::rows::Rows;
 use super::source::SourceFile;
 use crate::engine::Field;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// A tensor's name ends within this; the headers begin at a multiple of it too.
@@ -99,7 +99,7 @@ impl Layout {
                     places_at: None,
                 }));
         }
-        let at = layout.place_tensors(at, order);
+        let at = layout.place_tensors(at, order)?;
         layout.index_at = at.next_multiple_of(ALIGN);
         layout.len = layout.index_at + layout.index.encoded_len();
         layout.pieces.sort_by_key(|piece| piece.start);
@@ -107,7 +107,11 @@ impl Layout {
     }
 
     /// Gives every entry its place; returns where the last one ends.
-    fn place_tensors(&mut self, mut at: u64, order: &dyn Fn(u32, u64) -> Option<Vec<u32>>) -> u64 {
+    fn place_tensors(
+        &mut self,
+        mut at: u64,
+        order: &dyn Fn(u32, u64) -> Option<Vec<u32>>,
+    ) -> Result<u64> {
         let mut sorted: Vec<u32> = (0..self.index.entries.len() as u32).collect();
         sorted.sort_by_key(|&entry| {
             let entry = &self.index.entries[entry as usize];
@@ -133,12 +137,12 @@ impl Layout {
             rest = later;
             let pieces = self.index.entries[first as usize].rows.pieces();
             at = match () {
-                () if pieces > 1 => self.place_pieces(at, now, pieces, order),
+                () if pieces > 1 => self.place_pieces(at, now, pieces, order)?,
                 () if together > 1 => self.place_bundle(at, now),
                 () => self.place_alone(at, first),
             };
         }
-        at
+        Ok(at)
     }
 
     /// How many of the first entries are parts of the same experts.
@@ -201,7 +205,7 @@ impl Layout {
         entries: &[u32],
         pieces: u64,
         order: &dyn Fn(u32, u64) -> Option<Vec<u32>>,
-    ) -> u64 {
+    ) -> Result<u64> {
         let page = self.page_bytes;
         let base = at.next_multiple_of(page);
         let bytes = self.end_of_bundle(0, entries).next_multiple_of(ALIGN);
@@ -210,11 +214,10 @@ impl Layout {
             false => (1, 0, bytes.next_multiple_of(page)),
         };
         let layer = self.index.entries[entries[0] as usize].layer;
-        let places = layer.and_then(|layer| order(layer, pieces)).map(|places| {
-            let at = self.index.places.len() as u64;
-            self.index.places.extend(places);
-            at
-        });
+        let places = match layer.and_then(|layer| order(layer, pieces)) {
+            Some(places) => Some(self.note_places(entries[0], pieces, places)?),
+            None => None,
+        };
         let mut at = base;
         for &entry in entries {
             let e = &mut self.index.entries[entry as usize];
@@ -230,7 +233,23 @@ impl Layout {
             e.places_at = places;
             self.note(entry);
         }
-        base + pieces.div_ceil(group) * group_stride
+        Ok(base + pieces.div_ceil(group) * group_stride)
+    }
+
+    /// Notes where the pieces of an entry lie; returns where that is among the places of the index.
+    fn note_places(&mut self, entry: u32, pieces: u64, places: Vec<u32>) -> Result<u64> {
+        let mut seen: Vec<u64> = places.iter().map(|&place| place.into()).collect();
+        seen.sort_unstable();
+        if pieces > PLACES_MAX || !seen.into_iter().eq(0..pieces) {
+            return Err(Error::InvalidOption {
+                option: "expert_order",
+                value: format!("that of {}", self.index.entries[entry as usize].name),
+                why: format!("not a place of its own for each of {pieces} experts"),
+            });
+        }
+        let at = self.index.places.len() as u64;
+        self.index.places.extend(places);
+        Ok(at)
     }
 
     /// Notes what of an entry is copied.

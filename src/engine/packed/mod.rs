@@ -13,6 +13,7 @@ pub(crate) mod roles;
 pub(crate) mod rows;
 mod source;
 mod unpack;
+mod window;
 mod writer;
 
 pub use index::SourceFormat;

@@ -26,6 +26,10 @@ impl NewFile {
             if !replace && path.symlink_metadata().is_ok() {
                 return Err(io::Error::from_raw_os_error(libc::EEXIST));
             }
+            // What cannot be replaced is found out before it is written, not after.
+            if path.is_dir() {
+                return Err(io::Error::from_raw_os_error(libc::EISDIR));
+            }
             let new = NewFile::unnamed(path).or_else(|_| NewFile::named(path))?;
             new.file.set_len(len)?;
             allocate(&new.file, len)?;
@@ -94,20 +98,20 @@ impl NewFile {
     pub(super) fn publish(mut self, replace: bool) -> Result<()> {
         let path = self.path.clone();
         let mut publish = || -> io::Result<()> {
-            match (self.partial.take(), replace) {
-                (Some(partial), true) => std::fs::rename(&partial, &path)?,
-                (Some(partial), false) => {
-                    let linked = std::fs::hard_link(&partial, &path);
-                    std::fs::remove_file(&partial)?;
-                    linked?;
-                }
+            match (&self.partial, replace) {
+                // Its other name goes when this is dropped.
+                (Some(partial), false) => std::fs::hard_link(partial, &path)?,
                 (None, false) => link(&self.file, &path)?,
+                (Some(partial), true) => {
+                    std::fs::rename(partial, &path)?;
+                    self.partial = None;
+                }
                 (None, true) => {
                     let partial = beside(&path, "partial");
                     link(&self.file, &partial)?;
-                    std::fs::rename(&partial, &path).inspect_err(|_| {
-                        let _ = std::fs::remove_file(&partial);
-                    })?;
+                    self.partial = Some(partial.clone());
+                    std::fs::rename(&partial, &path)?;
+                    self.partial = None;
                 }
             }
             File::open(directory_of(&path))?.sync_all()

@@ -5,7 +5,6 @@
 //! all the names.
 
 use super::gather::Gatherer;
-use super::index::IndexContent;
 use super::layout::Layout;
 use super::source::{self, SourceFile};
 use super::writer::ArrayWriter;
@@ -139,7 +138,6 @@ impl<'p> Pack<'p> {
         let mut files = source::open(&engine, &self.sources)?;
         let source_bytes = files.iter().map(|file| file.field.len()).sum();
         let layout = Layout::of(&mut files, self.page_bytes, &self.order)?;
-        check_places(&layout.index)?;
         // Pages that no member would have are not worth a case of their own.
         let len = layout.len.max(self.page_bytes * members.len() as u64);
         let superblock = Superblock {
@@ -228,29 +226,6 @@ fn random_id() -> [u8; 16] {
     id[..8].copy_from_slice(&one.to_le_bytes());
     id[8..].copy_from_slice(&other.to_le_bytes());
     id
-}
-
-fn check_places(index: &IndexContent) -> Result<()> {
-    for entry in &index.entries {
-        let (Some(places), pieces) = (super::layout::places_of(index, entry), entry.rows.pieces())
-        else {
-            continue;
-        };
-        let mut seen: Vec<u64> = places
-            .iter()
-            .take(pieces as usize)
-            .map(|&p| u64::from(p))
-            .collect();
-        seen.sort_unstable();
-        if !seen.into_iter().eq(0..pieces) {
-            return Err(Error::InvalidOption {
-                option: "expert_order",
-                value: format!("that of {}", entry.name),
-                why: format!("not a place of its own for each of {pieces} experts"),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Copies everything, page by page, and last the index.

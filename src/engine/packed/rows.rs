@@ -162,7 +162,10 @@ impl Rows {
             self.piece_end(last)
                 .max(self.piece_end(self.group.min(last + 1) - 1))
         };
+        // Rows of nothing could be without end.
+        let some = self.row_bytes > 0 || self.count == 0;
         whole
+            && some
             && cut
             && aligned
             && no_row_straddles
@@ -285,6 +288,10 @@ mod tests {
                 ..good
             },
             Rows { group: 0, ..good },
+            Rows {
+                row_bytes: 0,
+                ..good
+            },
             Rows {
                 page_bytes: 100,
                 ..good

@@ -68,6 +68,15 @@ pub(super) fn open(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<SourceFile>
                 .into(),
         });
     }
+    for (k, file) in files.iter().enumerate() {
+        if files[..k].iter().any(|other| other.name == file.name) {
+            return Err(Error::InvalidOption {
+                option: "pack",
+                value: file.name.clone(),
+                why: "two files of this name, of which unpacking could write one only".into(),
+            });
+        }
+    }
     Ok(files)
 }
 

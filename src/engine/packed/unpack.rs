@@ -5,10 +5,10 @@ use super::index::IndexContent;
 use super::layout::{Copy, in_pages, runs_of};
 use super::new_file::NewFile;
 use super::opened::PackedField;
-use super::pack::{Progress, WINDOW_PAGES};
-use crate::engine::write::Writing;
+use super::pack::Progress;
+use super::window::WriteWindow;
+use crate::engine::array::FORMAT;
 use crate::error::{Error, Result};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 impl PackedField {
@@ -29,7 +29,9 @@ impl PackedField {
         let files = self.files()?;
         let mut now = Progress {
             done_bytes: 0,
-            total_bytes: files.iter().map(|file| file.bytes).sum(),
+            total_bytes: files
+                .iter()
+                .fold(0, |sum: u64, file| sum.saturating_add(file.bytes)),
         };
         let mut paths = Vec::with_capacity(files.len());
         for (number, file) in files.iter().enumerate() {
@@ -58,47 +60,51 @@ impl PackedField {
         let len = file.len.next_multiple_of(page_bytes);
         let new = NewFile::create(path, len, replace)?;
         let to = engine.core.open_for_writing(new.descriptor()?, path)?;
-        let copies = copies(&content).into_iter();
-        let copies = copies.flat_map(|copy| in_pages(copy, page_bytes));
+        let copies = copies(&content).flat_map(|copy| in_pages(copy, page_bytes));
         let mut gatherer = Gatherer::new(&engine, vec![self.field().clone()], copies, page_bytes)?;
-        let mut under_way: VecDeque<Writing> = VecDeque::with_capacity(WINDOW_PAGES);
+        let mut window = WriteWindow::new(to);
         for page in 0..len / page_bytes {
-            if under_way.len() >= WINDOW_PAGES
-                && let Some(writing) = under_way.pop_front()
-            {
-                to.shared.finish_write(writing)?;
-            }
-            let mut filled = Ok(());
-            under_way.push_back(to.shared.write_unit(page, |bytes| {
-                filled = gatherer.fill(page, bytes);
-            })?);
-            filled?;
+            window.write(page, |bytes| gatherer.fill(page, bytes))?;
             if !progress(page_bytes.min(file.len - page * page_bytes)) {
                 return Err(Error::Cancelled);
             }
         }
-        for writing in under_way {
-            to.shared.finish_write(writing)?;
-        }
-        drop(to);
+        window.finish()?;
+        drop(window);
         new.truncate(file.len)?;
         new.sync()?;
         new.publish(replace)
     }
 
-    /// What of the index is about one file, which becomes file 0.
+    /// What of the index is about one file, which becomes file 0: its entries in the order of the file.
     fn content(&self, number: u32) -> Result<IndexContent> {
         let file = self.index.file(number)?;
         let mut content = IndexContent::default();
         let first = u64::from(file.first_entry);
         for entry in first..first + u64::from(file.tensors) + u64::from(file.others) {
             let mut entry = self.index.entry(entry)?;
-            if let Some(places) = self.index.places(&entry)? {
-                entry.places_at = Some(content.places.len() as u64);
-                content.places.extend(places);
+            if self.index.places(&entry)?.is_some() && content.places.is_empty() {
+                content.places = self.index.all_places()?;
             }
             entry.file = 0;
             content.entries.push(entry);
+        }
+        content.entries.sort_by_key(|entry| entry.source_at);
+        let mut end = file.header.end - file.header.start;
+        for entry in content
+            .entries
+            .iter()
+            .filter(|entry| entry.rows.bytes() > 0)
+        {
+            if entry.source_at < end {
+                return Err(Error::Malformed {
+                    path: self.field().path().to_path_buf(),
+                    format: FORMAT,
+                    at: file.header.start,
+                    what: format!("two parts of {} at its byte {}", file.name, entry.source_at),
+                });
+            }
+            end = entry.source_at + entry.rows.bytes();
         }
         content.files.push(file);
         Ok(content)
@@ -106,25 +112,21 @@ impl PackedField {
 }
 
 /// What is copied from the field to the file, in the order of the file.
-fn copies(content: &IndexContent) -> Vec<Copy> {
-    let mut copies = Vec::new();
-    for file in &content.files {
-        copies.push(Copy {
-            file: 0,
-            from: 0,
-            to: file.header.start,
-            len: file.header.end - file.header.start,
-        });
-    }
-    for entry in &content.entries {
-        copies.extend(runs_of(content, entry, 0..entry.rows.count));
-    }
+fn copies(content: &IndexContent) -> impl Iterator<Item = Copy> {
+    let headers = content.files.iter().map(|file| Copy {
+        file: 0,
+        from: 0,
+        to: file.header.start,
+        len: file.header.end - file.header.start,
+    });
+    let entries = content.entries.iter();
+    let rows = entries.flat_map(|entry| runs_of(content, entry, 0..entry.rows.count));
     // The runs are those of packing: the other way round.
-    for copy in &mut copies {
-        std::mem::swap(&mut copy.from, &mut copy.to);
-    }
-    copies.sort_by_key(|copy| copy.to);
-    copies
+    headers.chain(rows).map(|copy| Copy {
+        from: copy.to,
+        to: copy.from,
+        ..copy
+    })
 }
 
 /// The name of a file, if it is one.

@@ -2,14 +2,12 @@
 //! names.
 
 use super::new_file::NewFile;
-use super::pack::WINDOW_PAGES;
+use super::window::WriteWindow;
+use crate::engine::Engine;
 use crate::engine::array::checksum::page_checksum;
 use crate::engine::array::directory::{ENTRY_BYTES, Entry, Node, Place};
 use crate::engine::array::superblock::{Copy, Superblock};
-use crate::engine::write::Writing;
-use crate::engine::{Engine, Field};
 use crate::error::{Error, Result};
-use std::collections::VecDeque;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -20,10 +18,9 @@ const VERSION: u64 = 1;
 pub(super) struct ArrayWriter {
     superblock: Superblock,
     files: Vec<NewFile>,
-    field: Field,
+    window: WriteWindow,
     /// Entries of each member's directory pages, level by level: those of its pages first.
     entries: Vec<Vec<Entry>>,
-    under_way: VecDeque<Writing>,
 }
 
 impl ArrayWriter {
@@ -57,9 +54,8 @@ impl ArrayWriter {
         Ok(ArrayWriter {
             superblock,
             files,
-            field,
+            window: WriteWindow::new(field),
             entries,
-            under_way: VecDeque::with_capacity(WINDOW_PAGES),
         })
     }
 
@@ -104,32 +100,18 @@ impl ArrayWriter {
         unit: u64,
         fill: impl FnOnce(&mut [u8]) -> Result<()>,
     ) -> Result<Entry> {
-        while self.under_way.len() >= WINDOW_PAGES {
-            self.finish_one()?;
-        }
-        let mut filled = Ok(Entry::default());
         let array = &self.superblock.array;
-        let writing = self.field.shared.write_unit(unit, |bytes| {
-            filled = fill(bytes)
-                .map(|()| Entry::present(page_checksum(bytes, array, unit, VERSION), VERSION));
-        })?;
-        self.under_way.push_back(writing);
-        filled
-    }
-
-    fn finish_one(&mut self) -> Result<()> {
-        match self.under_way.pop_front() {
-            Some(writing) => self.field.shared.finish_write(writing),
-            None => Ok(()),
-        }
+        self.window.write(unit, |bytes| {
+            fill(bytes)?;
+            let checksum = page_checksum(bytes, array, unit, VERSION);
+            Ok(Entry::present(checksum, VERSION))
+        })
     }
 
     /// Waits until everything that was written is safe.
     fn settle(&mut self) -> Result<()> {
-        while !self.under_way.is_empty() {
-            self.finish_one()?;
-        }
-        self.field.shared.sync()
+        self.window.finish()?;
+        self.window.field().shared.sync()
     }
 
     /// Writes the directories, the superblocks and the names.
@@ -158,8 +140,17 @@ impl ArrayWriter {
         for file in &self.files {
             file.sync()?;
         }
+        let mut published = Vec::with_capacity(self.files.len());
         for file in self.files {
-            file.publish(replace)?;
+            let path = file.path().to_path_buf();
+            if let Err(e) = file.publish(replace) {
+                // Some members alone are of no use. Where they took the place of others, those are gone already.
+                for path in published.iter().filter(|_| !replace) {
+                    let _ = std::fs::remove_file(path);
+                }
+                return Err(e);
+            }
+            published.push(path);
         }
         Ok(())
     }

@@ -304,12 +304,12 @@ impl Pool {
         })
     }
 
-    /// True where a page is resident now.
+    /// True where a page is there now, compared with its checksum or not.
     pub(crate) fn is_resident(&self, key: Key) -> bool {
         let bucket = self.table.bucket(key);
         let found = bucket.find(&self.frames, key, |frame| {
             let state = frame.state();
-            state.is_current()
+            (state.is_whole() || state.phase() == Phase::Checking) && !state.is_stale()
         });
         found.is_some()
     }

@@ -74,7 +74,8 @@ impl Header {
     /// # Errors
     /// [`crate::Error::Malformed`], and those of reading.
     pub(super) fn parse<S: Source>(source: &S, hasher: &NameHash) -> Result<Header> {
-        let mut cursor = Cursor::new(source, FORMAT, 0, HEADER_BYTES_MAX);
+        let room = source.header_room().min(HEADER_BYTES_MAX);
+        let mut cursor = Cursor::new(source, FORMAT, 0, room);
         let magic: [u8; 4] = cursor.array("the magic")?;
         if magic != MAGIC {
             return Err(cursor.malformed(0, format!("begins with {magic:02x?}, not with \"GGUF\"")));

@@ -211,7 +211,7 @@ impl SafeTensors {
 
 impl Header {
     fn parse<S: Source>(source: &S, hasher: &NameHash) -> Result<Header> {
-        let mut cursor = Cursor::new(source, FORMAT, 0, source.len());
+        let mut cursor = Cursor::new(source, FORMAT, 0, source.header_room());
         let bytes = cursor.u64("the header's length")?;
         if bytes > HEADER_BYTES_MAX || bytes > cursor.left() {
             return Err(cursor.malformed(
