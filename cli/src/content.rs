@@ -46,11 +46,17 @@ impl Content {
         }
     }
 
-    /// Takes the digests of the first `len` bytes of a file by plain reads past the page cache.
+    /// Takes the digests of `len` bytes of a file, from `begin` (a multiple of 4 KiB) on, by plain reads past the page
+    /// cache.
     ///
     /// # Errors
     /// A file that cannot be read, or an interrupt.
-    pub(crate) fn of_file(path: &Path, len: u64, progress: impl Fn(u64)) -> Result<Content> {
+    pub(crate) fn of_file(
+        path: &Path,
+        begin: u64,
+        len: u64,
+        progress: impl Fn(u64),
+    ) -> Result<Content> {
         let (file, _) = direct::open(path).at("cannot open", path)?;
         let mut buffer = direct::Buffer::new(PASS_BYTES);
         let mut digests = Vec::new();
@@ -59,7 +65,7 @@ impl Content {
             interrupt::check()?;
             let want = (len - offset).min(PASS_BYTES as u64);
             // Asked for whole, because direct I/O takes whole sectors only; the end is cut off.
-            let got = read_full(&file, buffer.bytes(), offset).at("cannot read", path)?;
+            let got = read_full(&file, buffer.bytes(), begin + offset).at("cannot read", path)?;
             if (got as u64) < want {
                 return Err(Error::message(format!(
                     "{} is shorter than it was: it changed",
@@ -210,10 +216,12 @@ mod tests {
         let path = dir.path().join("odd");
         let bytes = pattern(0, PASS_BYTES + 5001);
         std::fs::write(&path, &bytes).expect("written");
-        let content = Content::of_file(&path, bytes.len() as u64, |_| {}).expect("digests");
+        let content = Content::of_file(&path, 0, bytes.len() as u64, |_| {}).expect("digests");
         let content = Content::from_bytes(&content.to_bytes());
         assert!(content.matches(0, &bytes));
         assert!(!content.matches(0, &bytes[..bytes.len() - 1]));
-        assert!(Content::of_file(&path, bytes.len() as u64 + 1, |_| {}).is_err());
+        assert!(Content::of_file(&path, 0, bytes.len() as u64 + 1, |_| {}).is_err());
+        let later = Content::of_file(&path, 8192, 4096, |_| {}).expect("digests");
+        assert!(later.matches(0, &bytes[8192..12288]) && !later.matches(0, &bytes[..4096]));
     }
 }

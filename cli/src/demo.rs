@@ -90,6 +90,7 @@ pub(crate) struct Row {
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     check_sizes(args)?;
     let field = Field::prepare(args)?;
+    check_budget(args, &field)?;
     let report = measure(args, &field)?;
     drop(field);
     if args.json {
@@ -120,9 +121,29 @@ fn check_sizes(args: &DemoArgs) -> Result<()> {
     Ok(())
 }
 
+/// A burst is pinned as a whole, in whole pages.
+fn budget_bytes_min(field: &Field) -> u64 {
+    match field.page_bytes.filter(|&page_bytes| page_bytes > MIB) {
+        Some(page_bytes) => BUDGET_BYTES_MIN + (Workload::BURST + 2) * page_bytes,
+        None => BUDGET_BYTES_MIN,
+    }
+}
+
+fn check_budget(args: &DemoArgs, field: &Field) -> Result<()> {
+    let min = budget_bytes_min(field);
+    match args.budget.filter(|given| given.0 < min) {
+        Some(given) => Err(Error::message(format!(
+            "--budget {given} is too small: with the field's pages the demo needs at least {}",
+            Size(min)
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What was asked for, else a quarter of a small file: memory that holds all of it shows nothing.
 fn budget_bytes(args: &DemoArgs, field: &Field) -> u64 {
-    let quarter = (field.region_bytes / 4 / MIB * MIB).clamp(BUDGET_BYTES_MIN, BUDGET_BYTES);
+    let min = budget_bytes_min(field);
+    let quarter = (field.region_bytes / 4 / MIB * MIB).clamp(min, BUDGET_BYTES.max(min));
     args.budget.map_or(quarter, |budget| budget.0)
 }
 
@@ -202,7 +223,13 @@ fn notes(budget_bytes: u64, field: &Field, file: &File) -> Vec<String> {
     if field.region_bytes <= budget_bytes {
         notes.push("the file fits into the budget: this is not the case ringfield is for".into());
     }
-    if field.region_bytes < field.file_bytes {
+    if let Some(page_bytes) = field.page_bytes {
+        let page = Size(page_bytes);
+        notes.push(format!(
+            "a packed field: the engine reads whole pages of {page} and compares each with its checksum"
+        ));
+    }
+    if field.region_bytes < field.readable_bytes {
         let read = Size(field.region_bytes);
         notes.push(format!("only the first {read} of the file were read"));
     }

@@ -17,6 +17,7 @@ pub(crate) use generate::{generate, plan};
 pub(crate) use model::{list as list_model, verify as verify_model};
 pub(crate) use packed::{inspect, pack, unpack, verify};
 pub(crate) use perplexity::perplexity;
+pub(crate) use source::info as packed_info;
 pub(crate) use tensor::elements_of_tensor;
 
 use ringfield::{BackendKind, Engine};

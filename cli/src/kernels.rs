@@ -1,6 +1,6 @@
 //! `ringfield kernels`: how fast the library's arithmetic is on this machine, beside what a loop that only reads gets.
 //!
-//! Every kernel goes over rows of every type of weights, in a matrix of the second-level cache's size and in one that is
+//! Every kernel goes over rows of every type of weights, and the checksum of packed fields over pages, in a matrix of the second-level cache's size and in one that is
 //! larger than all caches. Rounds are interleaved, each number is a median of theirs, and time is the threads' own, so
 //! that what else runs here counts little.
 
@@ -24,7 +24,7 @@ use crate::console;
 use crate::error::{Error, Result};
 use caches::Caches;
 use measure::{Series, measure};
-use report::{Available, InBoth, Read, Report, Row};
+use report::{Available, Checksum, InBoth, Read, Report, Row};
 use sample::{Kernel, Work};
 use sizes::Sizes;
 
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
         huge_pages,
         read_gb_per_s,
         reads,
+        checksums: checksums(&series, read_gb_per_s),
         kernels: rows(&series, read_gb_per_s),
     };
     if args.json {
@@ -95,7 +96,7 @@ fn check_threads(threads: u16) -> Result<()> {
 
 fn reads(series: &[Series]) -> Vec<Read> {
     let read = |series: &Series| match series.work {
-        Work::Kernel(..) => None,
+        Work::Kernel(..) | Work::Checksum { .. } => None,
         Work::Read { prefetched } => Some(Read {
             pages: if series.huge { "huge" } else { "4 KiB" },
             prefetched,
@@ -113,9 +114,21 @@ fn best(reads: &[Read]) -> InBoth<f64> {
     }
 }
 
+fn checksums(series: &[Series], read_gb_per_s: InBoth<f64>) -> Vec<Checksum> {
+    let checksum = |series: &Series| match series.work {
+        Work::Checksum { page_bytes } => Some(Checksum {
+            page_bytes,
+            gb_per_s: series.medians(),
+            share: series.medians().of(read_gb_per_s),
+        }),
+        Work::Read { .. } | Work::Kernel(..) => None,
+    };
+    series.iter().filter_map(checksum).collect()
+}
+
 fn rows(series: &[Series], read_gb_per_s: InBoth<f64>) -> Vec<Row> {
     let row = |series: &Series| match series.work {
-        Work::Read { .. } => None,
+        Work::Read { .. } | Work::Checksum { .. } => None,
         Work::Kernel(kernel, format) => {
             let gb_per_s = series.medians();
             let per_byte = 2.0 * format.block_elements() as f64 / format.block_bytes() as f64;

@@ -61,10 +61,17 @@ pub(crate) fn run(args: &PackArgs) -> Result<()> {
 }
 
 fn check(args: &PackArgs) -> Result<()> {
+    let mut names = HashSet::new();
     for path in &args.model {
         if PackedInfo::is_packed(path) {
             return Err(Error::message(format!(
                 "{0} is a packed field already: `ringfield unpack {0}` gives back what was packed",
+                path.display()
+            )));
+        }
+        if !names.insert(path.file_name()) {
+            return Err(Error::message(format!(
+                "{}: another file to be packed has this name too, and they are unpacked by their names",
                 path.display()
             )));
         }

@@ -74,6 +74,9 @@ fn rates_agree_with_each_other() {
     let report = json(&["--seconds", "0.02", "--type", "q8_0,f32"]);
     let reads = report["reads"].as_array().expect("an array");
     assert_eq!(reads.len(), 4);
+    let checksums = report["checksums"].as_array().expect("an array").iter();
+    let pages: Vec<&Value> = checksums.map(|row| &row["page_bytes"]).collect();
+    assert_eq!(pages, [&Value::from(4096), &Value::from(262_144)]);
     for matrix in ["l2", "dram"] {
         let most = number(&report["read_gb_per_s"][matrix]);
         let rates = reads.iter().map(|read| number(&read["gb_per_s"][matrix]));
@@ -93,6 +96,14 @@ fn rates_agree_with_each_other() {
                     assert!((number(&flops[matrix]) / (rate * 64.0 / bytes) - 1.0).abs() < 1e-9);
                 }
             }
+        }
+        for row in report["checksums"].as_array().expect("an array") {
+            let rate = number(&row["gb_per_s"][matrix]);
+            assert!(rate > 0.0, "{row}");
+            assert!(
+                (number(&row["share"][matrix]) * most / rate - 1.0).abs() < 1e-9,
+                "{row}"
+            );
         }
         assert!(number(&report["matrix_bytes"][matrix]) >= 65536.0);
     }
@@ -126,6 +137,8 @@ fn one_type_on_one_instruction_set_is_all_that_is_printed_if_asked_for() {
     );
     for head in [
         "only reading, GB/s",
+        "XXH3 checksum",
+        "256 KiB pages",
         "L2: GB/s",
         "DRAM: GB/s",
         "GFLOP/s",

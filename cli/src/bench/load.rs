@@ -1,9 +1,8 @@
 //! A section made concrete: its files, the region of each, one depth, for every engine alike.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::region::Region;
+use super::region::{Readable, Region};
 use super::thinktime::Thinktime;
 use crate::error::{Error, Result};
 use crate::job::{Amount, BlockSizes, Job, Pattern, Rw};
@@ -65,11 +64,11 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Fits a job to files, each given with its length in bytes.
+    /// Fits a job to files.
     ///
     /// # Errors
     /// A file that is smaller than its part of the job's size or than one block, and a buffered job.
-    pub(crate) fn new(job: &Job, files: &[(PathBuf, u64)]) -> Result<Load> {
+    pub(crate) fn new(job: &Job, files: &[Readable]) -> Result<Load> {
         if job.direct == Some(false) {
             return Err(Error::message(format!(
                 "job [{}]: direct=0 is not implemented yet: every read is direct",
@@ -79,7 +78,7 @@ impl Load {
         let sizes = job.sizes();
         let files = files
             .iter()
-            .map(|(path, bytes)| Region::new(job, files.len(), path, *bytes))
+            .map(|file| Region::new(job, files.len(), file))
             .collect::<Result<Vec<_>>>()?;
         let pass_bytes = files.iter().map(|file| match job.io_size {
             Some(share @ Amount::Percent(_)) => share.of(file.bytes),
@@ -206,7 +205,7 @@ pub(crate) mod tests {
         let files: Vec<_> = file_bytes
             .iter()
             .enumerate()
-            .map(|(n, &bytes)| (PathBuf::from(format!("f{n}")), bytes))
+            .map(|(n, &bytes)| Readable::whole(Path::new(&format!("f{n}")), bytes))
             .collect();
         Load::new(&file.jobs[0], &files)
     }

@@ -58,9 +58,9 @@ impl<'a> Section<'a> {
         let map = |region: &Region| {
             let file = File::open(&region.path).at("cannot open", &region.path)?;
             os::drop_cache(&file);
-            let map = FileMap::new(&file, region.file_bytes).at("cannot map", &region.path)?;
+            let map = FileMap::new(&file, region.end).at("cannot map", &region.path)?;
             if load.rw == Rw::RandRead {
-                map.advise(0..region.file_bytes, MapAdvice::Random);
+                map.advise(0..region.end, MapAdvice::Random);
             }
             Ok(map)
         };

@@ -5,9 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ringfield::PackedInfo;
+
 use super::load::Load;
-use super::region::Region;
+use super::region::{Readable, Region};
 use crate::console;
+use crate::engine_run;
 use crate::error::{Context, Error, Result};
 use crate::job::{Job, JobFile};
 use crate::made_file::MadeFile;
@@ -41,23 +44,25 @@ impl Plan {
             .map(|job| names(job, instead))
             .collect::<Result<_>>()?;
         let made = make(jobs, &named, instead.is_empty())?;
-        let mut lengths = BTreeMap::new();
+        let mut known: BTreeMap<PathBuf, Readable> = BTreeMap::new();
         let mut files = Vec::new();
         let mut steps: Vec<Step> = Vec::new();
         for (job, names) in jobs.jobs.iter().zip(named) {
             let mut measured = Vec::with_capacity(names.len());
             for path in names.iter() {
-                let bytes = match lengths.get(path) {
-                    Some(&bytes) => bytes,
+                let file = match known.get(path) {
+                    Some(file) => file.clone(),
                     None => {
                         let bytes = file_bytes(path)?;
-                        lengths.insert(path.clone(), bytes);
                         files.push((path.clone(), bytes));
-                        bytes
+                        let file = readable(path, bytes)?;
+                        known.insert(path.clone(), file.clone());
+                        file
                     }
                 };
-                measured.push((path.clone(), bytes));
+                measured.push(file);
             }
+            check_packed(job, &measured)?;
             let load = Load::new(job, &measured)?;
             match steps.last_mut() {
                 Some(step) if !job.stonewall => step.join(load)?,
@@ -136,6 +141,41 @@ fn make(jobs: &JobFile, named: &[Arc<[PathBuf]>], wanted: bool) -> Result<Vec<Ma
         Ok(made)
     };
     absent.into_iter().map(make).collect()
+}
+
+/// What of a file is read: of a packed field the pages, which the engine has with their checksums and the others as they
+/// lie in the file.
+fn readable(path: &Path, file_bytes: u64) -> Result<Readable> {
+    if !PackedInfo::is_packed(path) {
+        return Ok(Readable::whole(path, file_bytes));
+    }
+    let info = engine_run::packed_info(path)?;
+    if info.members != 1 {
+        return Err(Error::message(format!(
+            "{} is member {} of {}: a packed field is compared with fio where it is one file",
+            path.display(),
+            info.member,
+            info.members
+        )));
+    }
+    Ok(Readable {
+        path: path.to_owned(),
+        begin: info.data_at,
+        bytes: info.array_bytes,
+        page_bytes: Some(info.page_bytes),
+    })
+}
+
+/// fio has one offset for all files of a section, and a packed field's pages begin at one of their own.
+fn check_packed(job: &Job, files: &[Readable]) -> Result<()> {
+    match files.iter().find(|file| file.page_bytes.is_some()) {
+        Some(file) if files.len() > 1 => Err(Error::message(format!(
+            "job [{}]: {} is a packed field: give it a section of its own, beside no other file",
+            job.name,
+            file.path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The length of a regular file or of a block device; everything else is refused without waiting.

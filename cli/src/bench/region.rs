@@ -6,6 +6,29 @@ use crate::error::{Error, Result};
 use crate::job::{Amount, Job};
 use crate::size::Size;
 
+/// A file, and what of it can be read: all of it, or the pages of a packed field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Readable {
+    pub(crate) path: PathBuf,
+    /// The first byte that can be read.
+    pub(crate) begin: u64,
+    pub(crate) bytes: u64,
+    /// Of a packed field.
+    pub(crate) page_bytes: Option<u64>,
+}
+
+impl Readable {
+    /// All of a file of so many bytes.
+    pub(crate) fn whole(path: &Path, bytes: u64) -> Readable {
+        Readable {
+            path: path.to_owned(),
+            begin: 0,
+            bytes,
+            page_bytes: None,
+        }
+    }
+}
+
 /// Whole blocks of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Region {
@@ -13,8 +36,12 @@ pub(crate) struct Region {
     /// Where it begins: a multiple of 512, as direct I/O needs.
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
-    /// The length of the file.
-    pub(crate) file_bytes: u64,
+    /// Where the file ends, or the pages of a packed field do.
+    pub(crate) end: u64,
+    /// What of the file the engine has as byte 0.
+    pub(crate) begin: u64,
+    /// Of a packed field.
+    pub(crate) page_bytes: Option<u64>,
 }
 
 impl Region {
@@ -22,7 +49,8 @@ impl Region {
     ///
     /// # Errors
     /// A file that is smaller than its part of the job or than one block.
-    pub(super) fn new(job: &Job, files: usize, path: &Path, file_bytes: u64) -> Result<Region> {
+    pub(super) fn new(job: &Job, files: usize, file: &Readable) -> Result<Region> {
+        let (path, file_bytes) = (&file.path, file.bytes);
         let unfit = |why: std::fmt::Arguments| Error::message(format!("{} {why}", path.display()));
         let offset = match job.offset {
             None => 0,
@@ -73,9 +101,11 @@ impl Region {
         }
         Ok(Region {
             path: path.to_owned(),
-            offset,
+            offset: file.begin + offset,
             bytes,
-            file_bytes,
+            end: file.begin + file_bytes,
+            begin: file.begin,
+            page_bytes: file.page_bytes,
         })
     }
 
@@ -99,7 +129,8 @@ mod tests {
     fn region(options: &str, file_bytes: u64) -> std::result::Result<(u64, u64), String> {
         let text = format!("[j]\n{options}\n");
         let jobs = JobFile::parse(Path::new("t.fio"), text.as_bytes()).expect("a good job");
-        let region = Region::new(&jobs.jobs[0], 1, Path::new("f"), file_bytes);
+        let file = Readable::whole(Path::new("f"), file_bytes);
+        let region = Region::new(&jobs.jobs[0], 1, &file);
         region
             .map(|region| (region.offset, region.bytes))
             .map_err(|e| e.to_string())
@@ -121,6 +152,20 @@ mod tests {
         ] {
             assert_eq!(region(options, file), Ok(expected), "{options}");
         }
+    }
+
+    #[test]
+    fn of_a_packed_field_the_pages_are_read() {
+        let jobs =
+            JobFile::parse(Path::new("t.fio"), b"[j]\nbs=4k\noffset=8k\n").expect("a good job");
+        let file = Readable {
+            begin: 64 << 10,
+            page_bytes: Some(32 << 10),
+            ..Readable::whole(Path::new("f"), 41_000)
+        };
+        let region = Region::new(&jobs.jobs[0], 1, &file).expect("fits");
+        assert_eq!((region.offset, region.bytes), (72 << 10, 32 << 10));
+        assert_eq!((region.begin, region.end), (64 << 10, (64 << 10) + 41_000));
     }
 
     #[test]

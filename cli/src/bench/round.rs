@@ -33,6 +33,16 @@ pub(crate) struct Round {
     pub(crate) iowq_threads: u32,
     /// Share of reads that no device served: left out of `iops` and `bw_bytes`.
     pub(crate) hit_share: f64,
+    /// What was compared with checksums; `None` where there are none.
+    pub(crate) checked: Option<Checked>,
+}
+
+/// Pages of packed fields that were compared with their checksums.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Checked {
+    pub(crate) pages: u64,
+    /// How fast, in one thread: the bytes of a page over the median time for one.
+    pub(crate) gb_per_s: f64,
 }
 
 /// Nanosecond latencies with three significant digits up to a minute.

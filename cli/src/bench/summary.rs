@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::load::Load;
-use super::round::{LatUs, Round};
+use super::round::{Checked, LatUs, Round};
 
 /// One engine over all rounds, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -29,6 +29,9 @@ pub(crate) struct Row {
     pub(crate) fixed_buffer_share: Option<f64>,
     pub(crate) iowq_threads: u32,
     pub(crate) hit_share: f64,
+    /// Of the last round; absent where no file has checksums.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checked: Option<Checked>,
     pub(crate) rounds: usize,
     /// How far the rounds lie apart.
     pub(crate) spread: Spreads,
@@ -133,6 +136,7 @@ impl Series<'_> {
                 .unwrap_or(0),
             hit_share: spread(|r| r.hit_share).median,
             rounds: self.rounds.len(),
+            checked: last.checked,
             backend: last.backend,
             flags: last.flags,
             spread: spreads,

@@ -197,6 +197,13 @@ fn notes(row: &Row) -> String {
     if let Some(share) = row.fixed_buffer_share {
         notes.push(format!("registered buffers {:.0} %", share * 100.0));
     }
+    if let Some(checked) = row.checked {
+        notes.push(format!(
+            "checksums of {} pages verified at {:.1} GB/s",
+            grouped(checked.pages as f64),
+            checked.gb_per_s
+        ));
+    }
     if row.iowq_threads > 0 {
         notes.push(format!("{} io-wq threads", row.iowq_threads));
     }

@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ringfield::PackedInfo;
+
 use crate::args::DemoArgs;
 use crate::console;
 use crate::content::Content;
+use crate::engine_run;
 use crate::error::{Context, Error, Result};
 use crate::made_file::MadeFile;
 use crate::size::Size;
@@ -21,8 +24,14 @@ pub(super) struct Field {
     pub(super) path: PathBuf,
     pub(super) made: Option<MadeFile>,
     pub(super) file_bytes: u64,
+    /// Of these, what can be read: of a packed field its pages.
+    pub(super) readable_bytes: u64,
+    /// Where the part that is read begins: in a packed field behind its superblock and directory.
+    pub(super) begin: u64,
     /// The part that is read.
     pub(super) region_bytes: u64,
+    /// Of a packed field, whose pages have checksums.
+    pub(super) page_bytes: Option<u64>,
     pub(super) content: Content,
 }
 
@@ -51,7 +60,10 @@ impl Field {
             path,
             made: Some(made),
             file_bytes: bytes,
+            readable_bytes: bytes,
+            begin: 0,
             region_bytes: bytes,
+            page_bytes: None,
             content: Content::Pattern,
         })
     }
@@ -65,24 +77,46 @@ impl Field {
             )));
         }
         let file_bytes = metadata.len();
-        let region_bytes = file_bytes.min(size.map_or(MODEL_BYTES_MAX, |size| size.0));
+        let packed = packed(path)?;
+        let begin = packed.as_ref().map_or(0, |info| info.data_at);
+        let readable_bytes = packed.as_ref().map_or(file_bytes, |info| info.array_bytes);
+        let region_bytes = readable_bytes.min(size.map_or(MODEL_BYTES_MAX, |size| size.0));
         if region_bytes < Workload::Expert.read_bytes() {
             return Err(Error::message(format!(
                 "{} has {}; the demo reads pieces of 1 MiB",
                 path.display(),
-                Size(file_bytes)
+                Size(readable_bytes)
             )));
         }
         let bar = console::bytes_bar(region_bytes, "reading the file once, to check against");
-        let content = Content::of_file(path, region_bytes, |done| bar.set_position(done))?;
+        let content = Content::of_file(path, begin, region_bytes, |done| bar.set_position(done))?;
         bar.finish_and_clear();
         let path = fs::canonicalize(path).at("cannot find", path)?;
         Ok(Field {
             path,
             made: None,
             file_bytes,
+            readable_bytes,
+            begin,
             region_bytes,
+            page_bytes: packed.map(|info| info.page_bytes),
             content,
         })
+    }
+}
+
+/// What a packed field says of itself, which all readers must be able to read: a field in one file.
+fn packed(path: &Path) -> Result<Option<PackedInfo>> {
+    if !PackedInfo::is_packed(path) {
+        return Ok(None);
+    }
+    let info = engine_run::packed_info(path)?;
+    match info.members {
+        1 => Ok(Some(info)),
+        members => Err(Error::message(format!(
+            "{} is member {} of {members}: the demo reads packed fields of one file, as mmap and pread can",
+            path.display(),
+            info.member
+        ))),
     }
 }

@@ -47,11 +47,15 @@ impl Measurement<'_> {
         for (name, value) in [
             ("--reader", self.reader.name().to_owned()),
             ("--workload", self.workload.argument().to_owned()),
+            ("--begin", self.field.begin.to_string()),
             ("--region", self.field.region_bytes.to_string()),
             ("--budget", self.budget_bytes.to_string()),
             ("--time-ms", self.time.as_millis().to_string()),
         ] {
             command.args([name, &value]);
+        }
+        if let Some(bytes) = self.field.page_bytes {
+            command.args(["--packed", &bytes.to_string()]);
         }
         if let Some(group) = group {
             command.arg("--entrance").arg(group.entrance());

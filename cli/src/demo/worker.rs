@@ -52,6 +52,12 @@ pub(crate) struct WorkerArgs {
     pub(crate) reader: Reader,
     #[arg(long, value_enum)]
     pub(crate) workload: Workload,
+    /// Where the part of the file that takes part begins
+    #[arg(long)]
+    pub(crate) begin: Size,
+    /// Size of the pages of a packed field
+    #[arg(long)]
+    pub(crate) packed: Option<Size>,
     /// Bytes of the file that take part
     #[arg(long)]
     pub(crate) region: Size,
@@ -96,14 +102,15 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
     drop(digests);
     let longest = Duration::from_millis(args.time_ms);
     let mut tally = Tally::new(args.workload, args.region.0, content, longest)?;
+    let rival = |how: Result<&str>| how.map(|how| (how.to_owned(), Vec::new()));
     let (how, items) = match args.reader {
-        Reader::Engine => engine_run::demo(&args.file, args.budget.0, &mut tally)?,
-        Reader::Mmap => (rivals::mmap(&args.file, &mut tally)?.to_owned(), Vec::new()),
-        Reader::Pread => (
-            rivals::pread(&args.file, &mut tally)?.to_owned(),
-            Vec::new(),
-        ),
-    };
+        Reader::Engine => {
+            let page_bytes = args.packed.map(|size| size.0);
+            engine_run::demo(&args.file, page_bytes, args.budget.0, &mut tally)
+        }
+        Reader::Mmap => rival(rivals::mmap(&args.file, args.begin.0, &mut tally)),
+        Reader::Pread => rival(rivals::pread(&args.file, args.begin.0, &mut tally)),
+    }?;
     let elapsed_s = tally.elapsed().as_secs_f64();
     console::print_json(&Outcome {
         reads: tally.reads,

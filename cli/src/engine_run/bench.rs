@@ -7,9 +7,10 @@ mod in_flight;
 use ringfield::{Engine, Field};
 
 use super::EngineContext;
+use super::source::page_bytes_of;
 use crate::args::{Backend, HugePages};
 use crate::bench::load::Load;
-use crate::bench::round::{Measured, Round};
+use crate::bench::round::{Checked, Measured, Round};
 use crate::doctor::Item;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -24,7 +25,10 @@ const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// One round of all sections in one engine, whose making is not timed.
 pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<Vec<Round>> {
-    let page_bytes = settings.page_size.unwrap_or_else(|| page_bytes(loads));
+    let page_bytes = match own_page_bytes(loads, settings)? {
+        Some(page_bytes) => page_bytes,
+        None => settings.page_size.unwrap_or_else(|| page_bytes(loads)),
+    };
     let budget = settings
         .dram_budget
         .unwrap_or_else(|| budget(loads, page_bytes));
@@ -68,6 +72,7 @@ pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<V
                 stats.inline_ios > before.inline_ios,
             ),
             fixed_buffer_share: Some(stats.fixed_share()),
+            checked: checked(load, &stats),
             iowq_threads,
             ..round
         })
@@ -75,9 +80,42 @@ pub(crate) fn bench_round(loads: &[Load], settings: &EngineSettings) -> Result<V
 }
 
 fn fields(engine: &Engine, load: &Load) -> Result<Vec<Field>> {
-    let opened = load.files.iter().map(|file| engine.open(&file.path));
+    let opened = load.files.iter().map(|file| match file.page_bytes {
+        Some(_) => engine.open_array([&file.path]),
+        None => engine.open(&file.path),
+    });
     let fields: ringfield::Result<_> = opened.collect();
     fields.engine("the engine cannot open the file")
+}
+
+/// The size of the pages of the packed fields that are read, which the engine must have; `None` where there are none.
+///
+/// # Errors
+/// Fields of several sizes; another size that was asked for.
+fn own_page_bytes(loads: &[Load], settings: &EngineSettings) -> Result<Option<u64>> {
+    let files = loads.iter().flat_map(|load| &load.files);
+    let mut packed = files.filter_map(|file| Some((file, file.page_bytes?)));
+    let Some((first, own)) = packed.next() else {
+        return Ok(None);
+    };
+    if let Some((other, others)) = packed.find(|&(_, page_bytes)| page_bytes != own) {
+        return Err(Error::message(format!(
+            "{} has pages of {}, {} of {}: part the sections by stonewall",
+            first.path.display(),
+            Size(own),
+            other.path.display(),
+            Size(others)
+        )));
+    }
+    page_bytes_of(&first.path, own, settings.page_size.map(Size)).map(Some)
+}
+
+fn checked(load: &Load, stats: &ringfield::Stats) -> Option<Checked> {
+    let page_bytes = load.files.iter().find_map(|file| file.page_bytes)?;
+    Some(Checked {
+        pages: stats.checked_pages,
+        gb_per_s: page_bytes as f64 / stats.verify_ns[0].max(1) as f64,
+    })
 }
 
 /// The largest page that no read of the sections leaves partly unused.

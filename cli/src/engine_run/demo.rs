@@ -13,24 +13,28 @@ use crate::doctor::Item;
 use crate::error::{Error, Result};
 use crate::interrupt;
 
-/// Runs a workload in an engine that may use `budget_bytes`. Returns the backend and the report.
+/// Runs a workload in an engine that may use `budget_bytes`, on a file or on a packed field with pages of `page_bytes`.
+/// Returns the backend and the report.
 pub(crate) fn demo(
     path: &Path,
+    page_bytes: Option<u64>,
     budget_bytes: u64,
     tally: &mut Tally,
 ) -> Result<(String, Vec<Item>)> {
     let engine = Engine::builder()
         .dram_budget(budget_bytes)
         // As large as a read: what is needed together is one page.
-        .page_size(tally.workload.read_bytes())
+        .page_size(page_bytes.unwrap_or(tally.workload.read_bytes()))
         .queue_depth(32)
         // Explicit ones are not charged to a memory limit: that would not be the same memory.
         .huge_pages(HugePages::Transparent)
         .build()
         .engine("the engine cannot be built")?;
-    let field = engine
-        .open(path)
-        .engine("the engine cannot open the file")?;
+    let field = match page_bytes {
+        Some(_) => engine.open_array([path]),
+        None => engine.open(path),
+    };
+    let field = field.engine("the engine cannot open the file")?;
     match tally.workload {
         Workload::Random | Workload::Sequential => window(&engine, &field, tally)?,
         Workload::Expert => bursts(&engine, &field, tally)?,

@@ -66,7 +66,7 @@ impl Source {
         let Some(info) = self.packed.first() else {
             return Ok(asked.map_or(PAGE_BYTES, |size| size.0));
         };
-        page_bytes_of(self.path(), info, asked)
+        page_bytes_of(self.path(), info.page_bytes, asked)
     }
 
     /// An engine with room for what the model says of itself, and none for its tensors.
@@ -135,8 +135,8 @@ impl Source {
 }
 
 /// What a file of a packed field says of itself; a damaged superblock is no error, but said.
-fn info(path: &Path) -> Result<PackedInfo> {
-    let info = PackedInfo::read(path).engine("cannot open the model")?;
+pub(crate) fn info(path: &Path) -> Result<PackedInfo> {
+    let info = PackedInfo::read(path).engine("cannot open the field")?;
     if let Some(damaged) = &info.damaged {
         let path = path.display();
         console::note(format!(
@@ -146,12 +146,12 @@ fn info(path: &Path) -> Result<PackedInfo> {
     Ok(info)
 }
 
-/// The size of the pages of the packed field in `path`, unless another was asked for.
+/// `own`, the size of the pages of the packed field in `path`, unless another was asked for.
 ///
 /// # Errors
 /// It was.
-pub(crate) fn page_bytes_of(path: &Path, info: &PackedInfo, asked: Option<Size>) -> Result<u64> {
-    let own = Size(info.page_bytes);
+pub(super) fn page_bytes_of(path: &Path, own: u64, asked: Option<Size>) -> Result<u64> {
+    let own = Size(own);
     match asked.filter(|&asked| asked != own) {
         None => Ok(own.0),
         Some(asked) => Err(Error::message(format!(

@@ -14,11 +14,13 @@ use crate::interrupt;
 
 /// Odd, so that a median is a measurement.
 const ROUNDS: u32 = 5;
+/// The smallest pages of packed fields, and those that they have if nobody says otherwise.
+const CHECKSUM_PAGES: [usize; 2] = [4 << 10, 256 << 10];
 /// Of a call. The kernels take a large matrix for one that is in no cache, and ask for its bytes ahead.
 const L2_PIECE_BYTES: usize = 512 << 10;
 const DRAM_PIECE_BYTES: usize = 4 << 20;
 
-/// What is measured: loops that only read, on pages of both kinds, and kernels, on huge ones, as the engine's pool has
+/// What is measured: loops that only read, on pages of both kinds; the checksum and kernels, on huge ones, as the engine's pool has
 /// them where they are granted.
 #[derive(Debug)]
 pub(super) struct Series {
@@ -40,7 +42,7 @@ impl Series {
         }
     }
 
-    /// The loops that only read, then every kernel for each of `types`.
+    /// The loops that only read, the checksum, then every kernel for each of `types`.
     pub(super) fn all(types: &[RowFormat]) -> Vec<Series> {
         let reads = [false, true].into_iter().flat_map(|huge| {
             [false, true].map(|prefetched| Series::new(Work::Read { prefetched }, huge))
@@ -49,12 +51,15 @@ impl Series {
             let kernels = Kernel::ALL.into_iter().filter(move |k| k.has(format));
             kernels.map(move |kernel| Series::new(Work::Kernel(kernel, format), true))
         });
-        reads.chain(kernels).collect()
+        let checksums =
+            CHECKSUM_PAGES.map(|page_bytes| Series::new(Work::Checksum { page_bytes }, true));
+        reads.chain(checksums).chain(kernels).collect()
     }
 
     fn name(&self) -> String {
         match self.work {
             Work::Read { .. } => "reading".to_owned(),
+            Work::Checksum { .. } => "XXH3 checksum".to_owned(),
             Work::Kernel(kernel, format) => format!("{format} {}", kernel.name()),
         }
     }

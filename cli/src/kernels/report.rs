@@ -21,6 +21,7 @@ pub(super) struct Report {
     /// The best of the loops that only read.
     pub(super) read_gb_per_s: InBoth<f64>,
     pub(super) reads: Vec<Read>,
+    pub(super) checksums: Vec<Checksum>,
     pub(super) kernels: Vec<Row>,
 }
 
@@ -69,6 +70,15 @@ pub(super) struct Read {
     pub(super) pages: &'static str,
     pub(super) prefetched: bool,
     pub(super) gb_per_s: InBoth<f64>,
+}
+
+/// The checksum of packed fields over pages of one size.
+#[derive(Debug, Serialize)]
+pub(super) struct Checksum {
+    pub(super) page_bytes: usize,
+    pub(super) gb_per_s: InBoth<f64>,
+    /// Of the best loop that only reads.
+    pub(super) share: InBoth<f64>,
 }
 
 /// A kernel over rows of one type.

@@ -1,10 +1,11 @@
-//! One sample: a kernel, or a loop that only reads, goes over a matrix for a while, in one thread or in several.
+//! One sample: a kernel, the checksum, or a loop that only reads, goes over a matrix for a while, in one thread or in several.
 
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfield::kernels::{Activations, Kernels, RowFormat, ShapeError};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::clock::thread_cpu_ns;
 use super::read_loop::read;
@@ -20,7 +21,13 @@ const READ_BYTES: usize = 512;
 /// What goes over a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    Read { prefetched: bool },
+    Read {
+        prefetched: bool,
+    },
+    /// The checksum of packed fields, page by page.
+    Checksum {
+        page_bytes: usize,
+    },
     Kernel(Kernel, RowFormat),
 }
 
@@ -57,6 +64,7 @@ impl Work {
     fn grain_bytes(self) -> usize {
         match self {
             Work::Read { .. } => READ_BYTES,
+            Work::Checksum { page_bytes } => page_bytes,
             Work::Kernel(_, format) => format.row_bytes(COLUMNS).unwrap_or(usize::MAX),
         }
     }
@@ -110,7 +118,8 @@ impl<'m> Part<'m> {
         piece_bytes: usize,
         time: Duration,
     ) -> Result<f64> {
-        let grain = work.grain_bytes();
+        // The second-level cache may be smaller than a page.
+        let grain = work.grain_bytes().min(self.bytes.len());
         let rows = (piece_bytes.min(self.bytes.len()) / grain).max(1);
         self.out.resize(rows.max(COLUMNS), 0.0);
         self.at = self.at / grain * grain;
@@ -147,6 +156,11 @@ impl<'m> Part<'m> {
             }
             Work::Read { prefetched: true } => {
                 black_box(read::<true>(piece));
+            }
+            Work::Checksum { .. } => {
+                for page in piece.chunks_exact(grain) {
+                    black_box(xxh3_64_with_seed(page, rows as u64));
+                }
             }
             Work::Kernel(Kernel::Exact, format) => {
                 let out = self.out.get_mut(..rows).unwrap_or_default();

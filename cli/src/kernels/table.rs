@@ -41,6 +41,23 @@ pub(super) fn show(report: &Report) -> String {
     let _ = writeln!(text, "{}\n", console::table(&head, &[0], reads.collect()));
 
     let head = [
+        "XXH3 checksum",
+        "L2: GB/s",
+        "of reading",
+        "DRAM: GB/s",
+        "of reading",
+    ];
+    let rows = report.checksums.iter().map(|checksum| {
+        let mut cells = vec![format!("{} pages", size(checksum.page_bytes))];
+        for of in [|both: InBoth<f64>| both.l2, |both: InBoth<f64>| both.dram] {
+            cells.push(format!("{:.1}", of(checksum.gb_per_s)));
+            cells.push(format!("{:.0} %", 100.0 * of(checksum.share)));
+        }
+        cells
+    });
+    let _ = writeln!(text, "{}\n", console::table(&head, &[0], rows.collect()));
+
+    let head = [
         "type",
         "kernel",
         "L2: GB/s",

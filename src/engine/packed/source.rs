@@ -41,7 +41,7 @@ pub(super) fn open(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<SourceFile>
         drop(field);
         let more = match begins.as_slice() {
             b"GGUF" => gguf(engine, path)?,
-            _ => vec![safetensors(engine, path)?],
+            _ => vec![safetensors(engine, path, files.len())?],
         };
         files.extend(more);
     }
@@ -115,7 +115,8 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
+/// File `number` of the model.
+fn safetensors(engine: &Engine, path: &PathBuf, number: usize) -> Result<SourceFile> {
     let model = SafeTensors::open(engine, path)?;
     let mut file = SourceFile::of(
         model.field(),
@@ -132,7 +133,7 @@ fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
             _ => rows,
         };
         let at = tensor.range().start;
-        let mut entry = entry(tensor.name(), 0, at, row_bytes, rows, piece_rows);
+        let mut entry = entry(tensor.name(), number, at, row_bytes, rows, piece_rows);
         entry.kind = tensor.dtype().code();
         entry.dims = dims;
         file.tensors.push(entry);

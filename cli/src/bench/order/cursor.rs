@@ -54,7 +54,7 @@ impl Cursor {
         Cursor {
             begin: region.offset,
             bytes: region.bytes,
-            file_bytes: region.file_bytes,
+            file_bytes: region.end,
             unit_bytes,
             stride: load.pattern.stride,
             passes,

@@ -90,7 +90,7 @@ impl<'a> Job<'a> {
             let Some(read) = self.reads.next() else {
                 break;
             };
-            let field = self.field(read)?;
+            let (field, read) = self.of_field(read)?;
             let begin = Instant::now();
             let view = field
                 .read(read.offset..read.offset + read.bytes)
@@ -103,9 +103,15 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn field(&self, read: Read) -> Result<&'a Field> {
-        let field = self.fields.get(read.file);
-        field.ok_or_else(|| Error::message("a read of no file"))
+    /// A read of a file as one of its field: the pages of a packed field do not begin where the file does.
+    fn of_field(&self, read: Read) -> Result<(&'a Field, Read)> {
+        let file = self
+            .fields
+            .get(read.file)
+            .zip(self.load.files.get(read.file));
+        let (field, region) = file.ok_or_else(|| Error::message("a read of no file"))?;
+        let offset = read.offset - region.begin;
+        Ok((field, Read { offset, ..read }))
     }
 
     fn thought(&mut self) -> Option<Duration> {
@@ -189,7 +195,8 @@ impl<'a> Job<'a> {
             let Some(read) = self.reads.next() else {
                 return Ok(Stop::Over);
             };
-            in_flight.submit(self.field(read)?, read, elapsed)?;
+            let (field, read) = self.of_field(read)?;
+            in_flight.submit(field, read, elapsed)?;
             if in_flight.pending() >= load.iodepth as usize {
                 return Ok(Stop::Full);
             }
