@@ -182,8 +182,8 @@ impl Superblock {
         let order = fields.u32();
         if order != BYTE_ORDER {
             let what = match order.swap_bytes() == BYTE_ORDER {
-                true => "its numbers are stored big-endian; pack the model anew".into(),
-                false => format!("byte order mark {order:#010x}, not {BYTE_ORDER:#010x}"),
+                true => "has its numbers stored big-endian; pack the model anew".into(),
+                false => format!("has the byte order mark {order:#010x}, not {BYTE_ORDER:#010x}"),
             };
             return Err(refuse(8, what));
         }
@@ -196,12 +196,14 @@ impl Superblock {
             plain_checksum(&bytes[..CHECKSUM_AT]),
         );
         if stored != computed {
-            let what = format!("checksum {stored:016x}, but its bytes have {computed:016x}");
+            let what =
+                format!("has the checksum {stored:016x}, but its bytes have {computed:016x}");
             return Err(refuse(CHECKSUM_AT, what));
         }
         if version != VERSION {
-            let what =
-                format!("version {version} of the format; this program knows version {VERSION}");
+            let what = format!(
+                "is of version {version} of the format; this program knows version {VERSION}"
+            );
             return Err(refuse(12, what));
         }
         let features = fields.u64();
@@ -227,8 +229,9 @@ impl Superblock {
         let (checksum, number) = (fields.u32(), fields.u32());
         let creator: [u8; CREATOR_BYTES] = fields.take();
         if checksum != CHECKSUM_XXH3 {
-            let what =
-                format!("checksum function {checksum}; known: {CHECKSUM_XXH3} (XXH3, 64 bits)");
+            let what = format!(
+                "asks for checksum function {checksum}; known: {CHECKSUM_XXH3} (XXH3, 64 bits)"
+            );
             return Err(refuse(152, what));
         }
         if number != copy_number(copy) {
@@ -242,14 +245,16 @@ impl Superblock {
             return Err(refuse(48, what));
         }
         if !page_bytes.is_power_of_two() || !(4096..=4 << 20).contains(&page_bytes) {
-            let what = format!("pages of {page_bytes} bytes, not a power of two of 4 KiB to 4 MiB");
+            let what =
+                format!("has pages of {page_bytes} bytes, not a power of two of 4 KiB to 4 MiB");
             return Err(refuse(64, what));
         }
         let index_end = index_at.checked_add(index_bytes);
         if index_end.is_none_or(|end| end > len) || (features & HAS_INDEX != 0) != (index_bytes > 0)
         {
-            let what =
-                format!("a tensor index at {index_at}, {index_bytes} bytes, in {len} of the array");
+            let what = format!(
+                "has a tensor index at {index_at}, {index_bytes} bytes, in {len} of the array"
+            );
             return Err(refuse(136, what));
         }
         let superblock = Superblock {
@@ -272,7 +277,7 @@ impl Superblock {
         let Some(l) = computed else {
             return Err(refuse(
                 72,
-                format!("an array of {len} bytes on {members} members is impossible"),
+                format!("has {len} bytes on {members} members, which is impossible"),
             ));
         };
         if stored
@@ -286,7 +291,7 @@ impl Superblock {
         {
             return Err(refuse(
                 80,
-                format!("its parts lie at {stored:?}, which is not what its size needs"),
+                format!("has its parts lie at {stored:?}, which is not what its size needs"),
             ));
         }
         Ok(superblock)

@@ -2,7 +2,7 @@
 
 use super::open::ArrayOptions;
 use super::repair::repair;
-use super::superblock::SUPERBLOCK_BYTES;
+use super::superblock::{Copy, SUPERBLOCK_BYTES};
 use super::superblocks::Superblocks;
 use crate::engine::packed::Progress;
 use crate::engine::{EngineBuilder, Field};
@@ -128,16 +128,19 @@ impl Verify {
         let mut page_bytes = 4096;
         for path in &self.files {
             let both = Superblocks::read(path)?;
+            let (first, file_bytes) = (both.copies[0].clone().ok(), both.file_bytes);
             let (superblock, damaged) = both.chosen(path)?;
             page_bytes = superblock.page_bytes;
             if let Some(what) = damaged {
-                let (offset, what) = match self.repair {
-                    true => {
-                        verified.repaired.push(repair(path)?);
-                        continue;
-                    }
-                    false => (0, what),
+                if self.repair {
+                    verified.repaired.push(repair(path)?);
+                    continue;
+                }
+                let copy = match first.as_ref() == Some(&superblock) {
+                    true => Copy::Last,
+                    false => Copy::First,
                 };
+                let offset = copy.at(file_bytes);
                 verified.add(path, superblock.member, None, offset, what);
             }
         }
@@ -263,7 +266,7 @@ impl Verified {
                 self.pages += 1;
                 let page = ready.tag();
                 if let Err(e) = ready.view().map(drop) {
-                    self.add_error(page, e)?;
+                    self.add_error(page, array.offset_of(page), e)?;
                 }
             }
             let now = Progress {
@@ -277,7 +280,7 @@ impl Verified {
     }
 
     /// Notes an error that says something about the field; others end the verification.
-    fn add_error(&mut self, page: u64, error: Error) -> Result<()> {
+    fn add_error(&mut self, page: u64, at: Option<u64>, error: Error) -> Result<()> {
         match error {
             Error::Read {
                 fault: fault @ (Fault::Shutdown | Fault::LoopFailed | Fault::Closed),
@@ -303,8 +306,8 @@ impl Verified {
                     true => fault.to_string(),
                     false => format!("its directory page at {offset}: {fault}"),
                 };
-                let offset = if failed == page { offset } else { 0 };
-                self.add(&path, member.unwrap_or(0), Some(page), offset, what);
+                let at = at.unwrap_or(offset);
+                self.add(&path, member.unwrap_or(0), Some(page), at, what);
                 Ok(())
             }
             other => Err(other),

@@ -197,13 +197,26 @@ impl<'p> Pack<'p> {
             let why = format!("an array has 1 to {MEMBERS_MAX}");
             return Err(invalid("members", members.len().to_string(), why));
         }
+        let places: Vec<PathBuf> = members.iter().map(|path| place_of(path)).collect();
         for (k, path) in members.iter().enumerate() {
-            if members.iter().skip(k + 1).any(|other| other == path) {
+            if places[k + 1..].contains(&places[k]) {
                 let why = "named twice; each member is a file of its own".into();
                 return Err(invalid("members", path.display().to_string(), why));
             }
         }
         Ok(())
+    }
+}
+
+/// Where a file will lie, however it is called.
+fn place_of(path: &Path) -> PathBuf {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = parent.unwrap_or(Path::new(".")).canonicalize();
+    match (directory, path.file_name()) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path.to_path_buf(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::index::{Entry, SourceFormat};
 use super::roles;
 use super::rows::Rows;
+use crate::engine::array::superblocks::is_packed;
 use crate::engine::formats::gguf::Gguf;
 use crate::engine::formats::safetensors::SafeTensors;
 use crate::engine::{Engine, Field};
@@ -36,6 +37,13 @@ impl SourceFile {
 pub(super) fn open(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<SourceFile>> {
     let mut files: Vec<SourceFile> = Vec::new();
     for path in paths {
+        if is_packed(path) {
+            return Err(Error::InvalidOption {
+                option: "pack",
+                value: path.display().to_string(),
+                why: "is packed already: unpack it first".into(),
+            });
+        }
         let field = engine.open(path)?;
         let begins = field.read(0..field.len().min(4))?.to_vec();
         drop(field);
