@@ -406,11 +406,11 @@ fn experts() {
             inner: 1024,
         },
         Moe {
-            name: "gemma-4-26B-A4B",
-            layers: 3,
+            name: "Qwen3-30B-A3B",
+            layers: 4,
             experts: 128,
-            width: 2816,
-            inner: 704,
+            width: 2048,
+            inner: 768,
         },
     ] {
         let dir = Dir::here();

@@ -1,7 +1,7 @@
 //! Pages put together from pieces of other files, with a window of them read ahead.
 
 use super::layout::Copy;
-use super::pack::WINDOW_PAGES;
+use super::pack::window_pages;
 use crate::engine::{Batch, Engine, Field};
 use crate::error::Result;
 use std::collections::VecDeque;
@@ -37,14 +37,15 @@ impl<I: Iterator<Item = Copy>> Gatherer<I> {
         copies: I,
         page_bytes: u64,
     ) -> Result<Gatherer<I>> {
-        let spare = (0..WINDOW_PAGES).map(|_| engine.batch(AHEAD_PIECES));
+        let window = window_pages(page_bytes);
+        let spare = (0..window).map(|_| engine.batch(AHEAD_PIECES));
         // A piece lies in two pages at most: a quarter of the pool.
         let ahead_max = engine.core.pool.frame_count() as usize / 8;
         Ok(Gatherer {
             fields,
             copies: copies.peekable(),
             page_bytes,
-            window: VecDeque::with_capacity(WINDOW_PAGES),
+            window: VecDeque::with_capacity(window),
             spare: spare.collect::<Result<_>>()?,
             ahead: 0,
             ahead_max: ahead_max.max(1),

@@ -18,10 +18,19 @@ use std::path::{Path, PathBuf};
 
 /// Default size of a page, in bytes: one read of it takes about as long as a device needs to start one.
 const PAGE_BYTES: u64 = 256 << 10;
-/// Pages that are read ahead, and pages that are being written.
-pub(super) const WINDOW_PAGES: usize = 16;
-/// Frames of the pool, for both and what lies across pages.
-const FRAMES: u64 = 96;
+/// Bytes that are read ahead, and bytes that are being written: what keeps a fast device busy.
+const WINDOW_BYTES: u64 = 4 << 20;
+/// Bytes of the pool, for both and what lies across pages; more would only take the time of its first touch.
+const POOL_BYTES: u64 = 16 << 20;
+/// Frames of the pool at least.
+const FRAMES_MIN: u64 = 24;
+/// Metadata: the headers of large models.
+const METADATA_BYTES: u64 = 24 << 20;
+
+/// Pages of a window.
+pub(super) fn window_pages(page_bytes: u64) -> usize {
+    (WINDOW_BYTES / page_bytes).clamp(4, 256) as usize
+}
 
 /// What becomes of the experts of a layer: in which order they lie.
 type ExpertOrder<'p> = Box<dyn Fn(u32, u64) -> Option<Vec<u32>> + 'p>;
@@ -224,8 +233,8 @@ fn place_of(path: &Path) -> PathBuf {
 pub(super) fn engine(page_bytes: u64) -> Result<Engine> {
     EngineBuilder::new()
         .page_size(page_bytes)
-        .dram_budget(FRAMES * page_bytes + (32 << 20))
-        .metadata_budget(24 << 20)
+        .dram_budget(POOL_BYTES.max(FRAMES_MIN * page_bytes) + METADATA_BYTES + (2 << 20))
+        .metadata_budget(METADATA_BYTES)
         .build()
 }
 

@@ -1,6 +1,6 @@
 //! Pages of a field on their way to its devices: a window of them.
 
-use super::pack::WINDOW_PAGES;
+use super::pack::window_pages;
 use crate::engine::Field;
 use crate::engine::write::Writing;
 use crate::error::Result;
@@ -16,11 +16,13 @@ pub(super) struct WriteWindow {
 impl WriteWindow {
     /// A window over `field`, which takes a quarter of the pool at most.
     pub(super) fn new(field: Field) -> WriteWindow {
-        let quarter = field.shared.pool().frame_count() as usize / 4;
+        let pool = field.shared.pool();
+        let quarter = pool.frame_count() as usize / 4;
+        let pages_max = window_pages(pool.frame_bytes).min(quarter).max(1);
         WriteWindow {
             field,
-            under_way: VecDeque::with_capacity(WINDOW_PAGES),
-            pages_max: WINDOW_PAGES.min(quarter).max(1),
+            under_way: VecDeque::with_capacity(pages_max),
+            pages_max,
         }
     }
 
