@@ -2,7 +2,7 @@
 
 use super::open::ArrayOptions;
 use super::repair::repair;
-use super::superblock::SUPERBLOCK_BYTES;
+use super::superblock::{Copy, SUPERBLOCK_BYTES};
 use super::superblocks::Superblocks;
 use crate::engine::packed::Progress;
 use crate::engine::{EngineBuilder, Field};
@@ -128,15 +128,20 @@ impl Verify {
         let mut page_bytes = 4096;
         for path in &self.files {
             let both = Superblocks::read(path)?;
+            let (first, file_bytes) = (both.copies[0].clone(), both.file_bytes);
             let (superblock, damaged) = both.chosen(path)?;
             page_bytes = superblock.page_bytes;
+            let damaged_copy = match first {
+                Ok(first) if first == superblock => Copy::Last,
+                _ => Copy::First,
+            };
             if let Some(what) = damaged {
                 let (offset, what) = match self.repair {
                     true => {
                         verified.repaired.push(repair(path)?);
                         continue;
                     }
-                    false => (0, what),
+                    false => (damaged_copy.at(file_bytes), what),
                 };
                 verified.add(path, superblock.member, None, offset, what);
             }

@@ -98,14 +98,7 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
         let at = tensor.range().start;
         let dims = tensor.shape().to_vec();
         let piece_rows = dims.get(1).copied().unwrap_or(1);
-        let mut entry = entry(
-            tensor.name(),
-            number,
-            at,
-            row_bytes,
-            tensor.rows(),
-            piece_rows,
-        );
+        let mut entry = entry(tensor.name(), at, row_bytes, tensor.rows(), piece_rows);
         entry.kind = kind.code();
         entry.dims = dims;
         if let Some(file) = files.get_mut(number) {
@@ -132,7 +125,7 @@ fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
             _ => rows,
         };
         let at = tensor.range().start;
-        let mut entry = entry(tensor.name(), 0, at, row_bytes, rows, piece_rows);
+        let mut entry = entry(tensor.name(), at, row_bytes, rows, piece_rows);
         entry.kind = tensor.dtype().code();
         entry.dims = dims;
         file.tensors.push(entry);
@@ -140,8 +133,8 @@ fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
     Ok(file)
 }
 
-/// A tensor in its file. Those of experts are cut into `piece_rows` rows for each.
-fn entry(name: &str, file: usize, at: u64, row_bytes: u64, rows: u64, piece_rows: u64) -> Entry {
+/// A tensor in its file, whose number it gets later. Those of experts are cut into `piece_rows` rows for each.
+fn entry(name: &str, at: u64, row_bytes: u64, rows: u64, piece_rows: u64) -> Entry {
     let named = roles::read(name);
     let mut lies = Rows::contiguous(at, row_bytes, rows);
     let cut = named.role.is_expert() && named.expert.is_none();
@@ -150,7 +143,7 @@ fn entry(name: &str, file: usize, at: u64, row_bytes: u64, rows: u64, piece_rows
     }
     Entry {
         name: name.to_owned(),
-        file: file as u32,
+        file: 0,
         role: Some(named.role),
         kind: 0,
         dims: Vec::new(),
