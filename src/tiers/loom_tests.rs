@@ -9,6 +9,7 @@ use super::frame::{Key, Phase};
 use super::pool::{Claim, Pool, Purpose};
 use super::wait::{BatchWakes, Group, Notify};
 use crate::ring::fault::Fault;
+use crate::ring::lane::{Chain, Lane, Request};
 use crate::sync::{AtomicU32, Condvar, Mutex, Ordering, lock};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -504,5 +505,282 @@ fn loom_a_version_published_over_a_read_in_flight_stays_the_newer_one() {
         );
         assert_eq!(world.pool.census().0, 1, "the old version is gone");
         assert_eq!(world.pool.frame(old).state().phase(), Phase::Free);
+    });
+}
+
+// ---- pages with a checksum ----------------------------------------------------------------------------------------------
+
+/// What a damaged page holds.
+const DAMAGED: u64 = 13;
+
+impl World {
+    /// Claims a page whose read is to be checked; the first claimer prepares the slot.
+    fn claim_checked(&self, unit: u64, purpose: Purpose) -> Option<Claim> {
+        let claim = self.pool.claim(key(unit), 1, purpose).ok()?;
+        if let Claim::Owner(frame) = claim {
+            let request = Request {
+                file: 0,
+                offset: 0,
+                bytes: 4096,
+                expected: 4096,
+                lane: Lane::Demand,
+                queued_ns: 0,
+                epoch: 0,
+                checked: true,
+                write: false,
+            };
+            self.pool.slots.link(frame, request, &mut Chain::new());
+        }
+        Some(claim)
+    }
+
+    fn deliver_value(&self, frame: u32, value: u64) {
+        self.write(frame, value);
+        self.complete(frame, Ok(()));
+    }
+
+    /// How a read ended, by someone who has the page pinned; it is checked here where nobody has. What a page that does not
+    /// fit holds when it is read again is `second`, which this thread delivers.
+    fn look(&self, frame: u32, unit: u64, second: u64) -> Option<Result<(), Fault>> {
+        let pool = &self.pool;
+        if let Some(outcome) = pool.outcome(frame) {
+            return Some(outcome);
+        }
+        if pool.is_unchecked(frame) && pool.begin_check(frame) {
+            if self.bytes(frame) == content(unit) {
+                pool.end_check(frame, Ok(()));
+            } else if pool.read_again(frame) {
+                self.deliver_value(frame, second);
+            } else {
+                pool.end_check(frame, Err(Fault::Checksum));
+            }
+            drop(lock(&self.spinning.0));
+            self.spinning.1.notify_all();
+        }
+        pool.outcome(frame)
+    }
+
+    /// Waits as a blocking reader of a packed field does.
+    fn wait_checked(&self, frame: u32, unit: u64, second: u64) -> Result<(), Fault> {
+        let pool = &self.pool;
+        loop {
+            if let Some(outcome) = self.look(frame, unit, second) {
+                return outcome;
+            }
+            let op = pool.ops.acquire(Notify::Thread).expect("a place to wait");
+            if !pool.ops.register(pool.frame(frame), op) {
+                pool.ops.release(op);
+                let mut spinning = lock(&self.spinning.0);
+                while pool.outcome(frame).is_none() {
+                    spinning = self.spinning.1.wait(spinning).expect("nobody panics");
+                }
+                continue;
+            }
+            if pool.is_unchecked(frame)
+                && let Some(outcome) = self.look(frame, unit, second)
+            {
+                pool.ops.abandon(op);
+                return outcome;
+            }
+            assert!(pool.ops.block(op, None));
+            pool.ops.release(op);
+        }
+    }
+
+    /// A blocking read of a page with a checksum, which the device delivers as `first`, and the second time as `second`.
+    fn read_checked(&self, unit: u64, first: u64, second: u64) -> Result<u64, Option<Fault>> {
+        let claim = self.claim_checked(unit, Purpose::Demand).ok_or(None)?;
+        let frame = claim.frame();
+        if let Claim::Owner(_) = claim {
+            self.deliver_value(frame, first);
+        }
+        let outcome = self.wait_checked(frame, unit, second).map_err(Some);
+        let outcome = outcome.map(|()| self.bytes(frame));
+        self.pool.unpin(frame);
+        outcome
+    }
+}
+
+/// Claims page 1 for a device and two readers.
+fn claim_for_two(world: &World) -> u32 {
+    let Some(Claim::Owner(frame)) = world.claim_checked(1, Purpose::Prefetch) else {
+        panic!("nobody else is here");
+    };
+    for _ in 0..2 {
+        let joined = world.claim_checked(1, Purpose::Demand);
+        assert!(matches!(joined, Some(Claim::Joined(joined)) if joined == frame));
+    }
+    frame
+}
+
+/// The end of a reader that has claimed page 1.
+fn end_read(world: &World, frame: u32, second: u64) -> Result<u64, Fault> {
+    let outcome = world.wait_checked(frame, 1, second);
+    let outcome = outcome.map(|()| world.bytes(frame));
+    world.pool.unpin(frame);
+    outcome
+}
+
+#[test]
+fn loom_of_two_that_wait_one_checks_and_both_are_woken() {
+    explore(1, 1, |world| {
+        let frame = claim_for_two(world);
+        let device = spawn(world, move |world| world.deliver_value(frame, content(1)));
+        let other = spawn(world, move |world| end_read(world, frame, DAMAGED));
+        assert_eq!(end_read(world, frame, DAMAGED), Ok(content(1)));
+        assert_eq!(join(other), Ok(content(1)));
+        join(device);
+    });
+}
+
+#[test]
+fn loom_a_page_that_does_not_fit_is_read_again_for_both() {
+    for (second, wanted) in [
+        (content(1), Ok(content(1))),
+        (DAMAGED, Err(Fault::Checksum)),
+    ] {
+        explore(1, 2, move |world| {
+            let frame = claim_for_two(world);
+            world.deliver_value(frame, DAMAGED);
+            let other = spawn(world, move |world| end_read(world, frame, second));
+            assert_eq!(end_read(world, frame, second), wanted);
+            assert_eq!(join(other), wanted);
+        });
+    }
+}
+
+#[test]
+fn loom_a_list_that_was_closed_by_a_check_is_not_opened_by_the_end_of_the_read() {
+    for first in [content(1), DAMAGED] {
+        explore(1, 3, move |world| {
+            let Some(Claim::Owner(frame)) = world.claim_checked(1, Purpose::Demand) else {
+                panic!("nobody else is here");
+            };
+            let device = spawn(world, move |world| world.deliver_value(frame, first));
+            assert_eq!(world.wait_checked(frame, 1, content(1)), Ok(()));
+            join(device);
+            // Whoever came now would wait for ever.
+            let pool = &world.pool;
+            let op = pool.ops.acquire(Notify::Thread).expect("a place to wait");
+            assert!(!pool.ops.register(pool.frame(frame), op));
+            pool.ops.release(op);
+            pool.unpin(frame);
+        });
+    }
+}
+
+#[test]
+fn loom_a_waiter_that_leaves_does_not_take_the_check_with_it() {
+    for first in [content(1), DAMAGED] {
+        explore(1, 1, move |world| {
+            let frame = claim_for_two(world);
+            let device = spawn(world, move |world| world.deliver_value(frame, first));
+            // A task that is polled once and dropped, woken or not.
+            let leaves = spawn(world, move |world| {
+                let pool = &world.pool;
+                if pool.outcome(frame).is_none() {
+                    let op = pool.ops.acquire(Notify::Thread).expect("a place to wait");
+                    match pool.ops.register(pool.frame(frame), op) {
+                        true => pool.ops.abandon(op),
+                        false => pool.ops.release(op),
+                    }
+                }
+                pool.unpin(frame);
+            });
+            assert_eq!(world.wait_checked(frame, 1, content(1)), Ok(()));
+            assert_eq!(world.bytes(frame), content(1));
+            world.pool.unpin(frame);
+            join(leaves);
+            join(device);
+        });
+    }
+}
+
+#[test]
+fn loom_a_page_that_nobody_has_checked_is_evicted_or_checked() {
+    explore(1, 3, |world| {
+        let Some(Claim::Owner(frame)) = world.claim_checked(1, Purpose::Prefetch) else {
+            panic!("nobody else is here");
+        };
+        world.deliver_value(frame, content(1));
+        let evicts = spawn(world, |world| world.read_checked(2, content(2), DAMAGED));
+        let read = world.read_checked(1, content(1), DAMAGED);
+        assert!(matches!(read, Ok(100) | Err(None)), "{read:?}");
+        let evicts = join(evicts);
+        assert!(matches!(evicts, Ok(200) | Err(None)), "{evicts:?}");
+    });
+}
+
+#[test]
+fn loom_places_left_at_an_unchecked_page_come_back_with_its_frame() {
+    explore(1, 3, |world| {
+        let Some(Claim::Owner(frame)) = world.claim_checked(1, Purpose::Prefetch) else {
+            panic!("nobody else is here");
+        };
+        let pool = &world.pool;
+        assert!(world.claim_checked(1, Purpose::Demand).is_some());
+        let op = pool.ops.acquire(Notify::Thread).expect("a place to wait");
+        let device = spawn(world, move |world| world.deliver_value(frame, content(1)));
+        // Before the read has ended or after it.
+        assert!(pool.ops.register(pool.frame(frame), op));
+        pool.ops.abandon(op);
+        pool.unpin(frame);
+        let other = world.read_checked(2, content(2), DAMAGED);
+        assert!(matches!(other, Ok(200) | Err(None)), "{other:?}");
+        join(device);
+    });
+}
+
+#[test]
+fn loom_who_waits_for_room_hears_of_an_unchecked_page_or_sees_it() {
+    explore(1, 3, |world| {
+        let Some(Claim::Owner(frame)) = world.claim_checked(1, Purpose::Prefetch) else {
+            panic!("nobody else is here");
+        };
+        let device = spawn(world, move |world| world.deliver_value(frame, content(1)));
+        let pool = &world.pool;
+        if pool.frame(frame).pin().phase() == Phase::Loading {
+            let op = pool.ops.acquire(Notify::Thread).expect("a place to wait");
+            if pool.ops.register(pool.frame(frame), op) {
+                match pool.frame(frame).state().phase() {
+                    Phase::Loading => {
+                        assert!(pool.ops.block(op, None));
+                        pool.ops.release(op);
+                    }
+                    _ => pool.ops.abandon(op),
+                }
+            } else {
+                pool.ops.release(op);
+            }
+        }
+        pool.unpin(frame);
+        join(device);
+    });
+}
+
+#[test]
+fn loom_of_two_that_cannot_check_a_page_both_hear_of_it() {
+    explore(1, 2, |world| {
+        let frame = claim_for_two(world);
+        // The directory page above it has failed: the page stays as it is, and who waits for it is told.
+        let task = move |world: &World| {
+            let pool = &world.pool;
+            while !pool.is_unchecked(frame) {
+                let op = pool.ops.acquire(Notify::Thread).expect("a place to wait");
+                assert!(pool.ops.register(pool.frame(frame), op), "nobody closes it");
+                if pool.is_unchecked(frame) {
+                    let mut batches = BatchWakes::default();
+                    pool.ops.nudge(pool.frame(frame), &mut batches);
+                }
+                assert!(pool.ops.block(op, None));
+                pool.ops.release(op);
+            }
+            pool.unpin(frame);
+        };
+        let device = spawn(world, move |world| world.deliver_value(frame, content(1)));
+        let other = spawn(world, task);
+        task(world);
+        join(other);
+        join(device);
     });
 }

@@ -250,11 +250,24 @@ impl Ops {
         Waiters(frame.waiters.swap(CLOSED, Ordering::AcqRel))
     }
 
-    /// Takes everyone out of a frame's list and leaves it open. Always a write, so that whoever links itself afterwards
-    /// sees what happened before.
+    /// Takes everyone out of a frame's list and leaves it open, or closed where it has been closed meanwhile: somebody who
+    /// waited was faster. An open list is written to in any case, so that whoever links itself afterwards sees what
+    /// happened before.
     #[must_use]
     pub(crate) fn take(&self, frame: &Frame) -> Waiters {
-        Waiters(frame.waiters.swap(EMPTY, Ordering::AcqRel))
+        let mut head = frame.waiters.load(Ordering::Acquire);
+        while head != CLOSED {
+            match frame.waiters.compare_exchange_weak(
+                head,
+                EMPTY,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        Waiters(head)
     }
 
     /// Notifies everyone who was in a list. Batches are collected in `batches`.
@@ -264,18 +277,8 @@ impl Ops {
 
     /// Notifies everyone who waits for a frame, but leaves its list open.
     pub(crate) fn nudge(&self, frame: &Frame, batches: &mut BatchWakes) {
-        let mut head = frame.waiters.load(Ordering::Acquire);
-        while head != CLOSED && head != EMPTY {
-            match frame.waiters.compare_exchange_weak(
-                head,
-                EMPTY,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return self.notify_list(head, batches),
-                Err(now) => head = now,
-            }
-        }
+        let waiters = self.take(frame);
+        self.notify_list(waiters.0, batches);
     }
 
     fn notify_list(&self, mut index: u32, batches: &mut BatchWakes) {

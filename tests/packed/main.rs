@@ -11,7 +11,12 @@ mod executor;
 #[path = "../formats/writer.rs"]
 mod writer;
 
+mod async_and_batch;
 mod damage;
+mod experts;
 mod format;
+mod interrupted;
 mod made;
+mod members;
+mod reread;
 mod round_trip;

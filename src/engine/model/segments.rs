@@ -28,6 +28,8 @@ pub(super) struct Segment {
     pub(super) place: Place,
     /// Pages that it lies in.
     pub(super) pages: u64,
+    /// Of these, pages that the one that is streamed before it does not lie in.
+    pub(super) charge: u64,
 }
 
 /// How a segment is in memory.
@@ -103,8 +105,10 @@ impl Segments {
                 while start < matrix.rows {
                     let rows = start..matrix.segment_end(start, rows);
                     start = rows.end;
+                    let pages = Span::of(matrix, &rows, room.page_bytes).pages();
                     segments.all.push(Segment {
-                        pages: Span::of(matrix, &rows, room.page_bytes).pages(),
+                        pages,
+                        charge: pages,
                         matrix: index,
                         rows,
                         place: Place::Streamed(0),
@@ -157,9 +161,10 @@ impl Segments {
                 }
             }
         }
+        let spans: Vec<Span> = self.all.iter().map(span).collect();
         for (stays, run) in stays.into_iter().zip(runs) {
             for index in run {
-                self.place_one(matrices, index, stays);
+                self.place_one(matrices, index, stays, &spans);
             }
         }
         Ok(())
@@ -187,8 +192,11 @@ impl Segments {
         runs
     }
 
-    fn place_one(&mut self, matrices: &[Matrix], index: usize, stays: bool) {
+    fn place_one(&mut self, matrices: &[Matrix], index: usize, stays: bool, spans: &[Span]) {
         let segment = &mut self.all[index];
+        if let Some(&before) = self.streamed.last() {
+            segment.charge -= spans[index].common(&spans[before]);
+        }
         let row_bytes = matrices[segment.matrix].row_bytes;
         let bytes = (segment.rows.len() * row_bytes) as u64;
         if stays {
@@ -241,6 +249,15 @@ impl Span {
     /// True where it begins in the last page of the other, or in the next.
     fn follows(&self, other: &Span) -> bool {
         self.file == other.file && (other.last..=other.last + 1).contains(&self.first)
+    }
+
+    /// Pages that the two have in common.
+    fn common(&self, other: &Span) -> u64 {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        match self.file == other.file && first <= last {
+            true => last - first + 1,
+            false => 0,
+        }
     }
 
     /// True where the two have a page in common, if that is an end of both.

@@ -91,8 +91,8 @@ impl Stream {
                 view => drop(view?),
             }
         }
-        // Segments of one page each would fill it.
-        let slots = segments.window_pages as usize + 1;
+        // Segments of one page each would fill it; of those that share pages there are more.
+        let slots = 4 * segments.window_pages as usize + 1;
         let slots = (0..slots.min(segments.streamed.len()).min(SLOTS_MAX)).map(|_| {
             Ok(Mutex::new(Slot {
                 batch: engine.batch(1)?,
@@ -150,7 +150,7 @@ impl Stream {
             for slot in &self.slots {
                 let mut slot = lock(slot);
                 if let Some(n) = slot.holds.filter(|&n| n >= end) {
-                    ahead.pages -= self.segment(n).pages;
+                    ahead.pages -= self.segment(n).charge;
                     slot.clear();
                 }
             }
@@ -179,7 +179,7 @@ impl Stream {
         loop {
             let n = ahead.next.max(self.taken.load(Relaxed));
             let segment = self.segment(n);
-            if ahead.pages > 0 && ahead.pages + segment.pages > self.segments.window_pages {
+            if ahead.pages > 0 && ahead.pages + segment.charge > self.segments.window_pages {
                 return Ok(());
             }
             // Whoever uses what is in it reads ahead afterwards.
@@ -193,7 +193,7 @@ impl Stream {
             slot.batch.flush_into(&mut ahead.requests);
             slot.holds = Some(n);
             ahead.next = n + 1;
-            ahead.pages += segment.pages;
+            ahead.pages += segment.charge;
         }
     }
 
@@ -211,7 +211,7 @@ impl Stream {
                 continue;
             };
             if let Some(later) = slot.holds.filter(|&later| later > n) {
-                ahead.pages -= self.segment(later).pages;
+                ahead.pages -= self.segment(later).charge;
                 slot.clear();
             }
         }
@@ -259,9 +259,9 @@ impl Stream {
         if slot.holds != Some(n) {
             // It comes sooner than the window: a frame for it is there, as each thread has room for one.
             let mut ahead = lock(&self.ahead);
-            ahead.pages += segment.pages;
+            ahead.pages += segment.charge;
             // One that comes later waits until it is asked for again.
-            let other = slot.holds.map_or(0, |other| self.segment(other).pages);
+            let other = slot.holds.map_or(0, |other| self.segment(other).charge);
             slot.clear();
             ahead.pages -= other;
             drop(ahead);
@@ -282,7 +282,7 @@ impl Stream {
         };
         slot.clear();
         drop(slot);
-        lock(&self.ahead).pages -= segment.pages;
+        lock(&self.ahead).pages -= segment.charge;
         self.read_ahead()?;
         Ok(result)
     }

@@ -82,6 +82,9 @@ impl Layout {
                 others: others.len() as u32,
             });
             at = (at + file.header_bytes).next_multiple_of(ALIGN);
+            for tensor in &mut file.tensors {
+                tensor.file = number as u32;
+            }
             layout.index.entries.append(&mut file.tensors);
             layout
                 .index

@@ -267,11 +267,12 @@ fn copy(
         writer.write(page, |bytes| {
             gatherer.fill(page, bytes)?;
             // What of the index lies in this page.
-            let end = (start + page_bytes).min(layout.len);
-            if let Some(from) = end.checked_sub(layout.index_at).filter(|&bytes| bytes > 0) {
-                let to = start.max(layout.index_at);
-                let part = &index[(to - layout.index_at) as usize..from as usize];
-                let at = (to - start) as usize;
+            let (from, to) = (start.max(layout.index_at), start + page_bytes);
+            let part = from..to.min(layout.len);
+            if !part.is_empty() {
+                let at = (part.start - start) as usize;
+                let part = &index[(part.start - layout.index_at) as usize..]
+                    [..(part.end - part.start) as usize];
                 bytes[at..at + part.len()].copy_from_slice(part);
             }
             Ok(())

@@ -49,7 +49,7 @@ pub(super) fn open(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<SourceFile>
         drop(field);
         let more = match begins.as_slice() {
             b"GGUF" => gguf(engine, path)?,
-            _ => vec![safetensors(engine, path, files.len())?],
+            _ => vec![safetensors(engine, path)?],
         };
         files.extend(more);
     }
@@ -106,14 +106,7 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
         let at = tensor.range().start;
         let dims = tensor.shape().to_vec();
         let piece_rows = dims.get(1).copied().unwrap_or(1);
-        let mut entry = entry(
-            tensor.name(),
-            number,
-            at,
-            row_bytes,
-            tensor.rows(),
-            piece_rows,
-        );
+        let mut entry = entry(tensor.name(), at, row_bytes, tensor.rows(), piece_rows);
         entry.kind = kind.code();
         entry.dims = dims;
         if let Some(file) = files.get_mut(number) {
@@ -124,7 +117,7 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
 }
 
 /// File `number` of the model.
-fn safetensors(engine: &Engine, path: &PathBuf, number: usize) -> Result<SourceFile> {
+fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
     let model = SafeTensors::open(engine, path)?;
     let mut file = SourceFile::of(
         model.field(),
@@ -141,7 +134,7 @@ fn safetensors(engine: &Engine, path: &PathBuf, number: usize) -> Result<SourceF
             _ => rows,
         };
         let at = tensor.range().start;
-        let mut entry = entry(tensor.name(), number, at, row_bytes, rows, piece_rows);
+        let mut entry = entry(tensor.name(), at, row_bytes, rows, piece_rows);
         entry.kind = tensor.dtype().code();
         entry.dims = dims;
         file.tensors.push(entry);
@@ -149,8 +142,8 @@ fn safetensors(engine: &Engine, path: &PathBuf, number: usize) -> Result<SourceF
     Ok(file)
 }
 
-/// A tensor in its file. Those of experts are cut into `piece_rows` rows for each.
-fn entry(name: &str, file: usize, at: u64, row_bytes: u64, rows: u64, piece_rows: u64) -> Entry {
+/// A tensor in its file, whose number it gets later. Those of experts are cut into `piece_rows` rows for each.
+fn entry(name: &str, at: u64, row_bytes: u64, rows: u64, piece_rows: u64) -> Entry {
     let named = roles::read(name);
     let mut lies = Rows::contiguous(at, row_bytes, rows);
     let cut = named.role.is_expert() && named.expert.is_none();
@@ -159,7 +152,7 @@ fn entry(name: &str, file: usize, at: u64, row_bytes: u64, rows: u64, piece_rows
     }
     Entry {
         name: name.to_owned(),
-        file: file as u32,
+        file: 0,
         role: Some(named.role),
         kind: 0,
         dims: Vec::new(),
