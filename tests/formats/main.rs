@@ -12,6 +12,7 @@ mod elements;
 mod hostile_gguf;
 mod hostile_safetensors;
 mod models;
+mod mutation;
 mod mutations;
 mod split;
 mod writer;

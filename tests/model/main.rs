@@ -5,6 +5,7 @@ mod bad;
 #[path = "../child/mod.rs"]
 mod child;
 mod logits;
+mod packed;
 mod real;
 mod same_bits;
 mod sessions;

@@ -18,7 +18,6 @@ pub(crate) mod at {
     pub(crate) const FEATURES: usize = 16;
     pub(crate) const ARRAY: usize = 32;
     pub(crate) const MEMBER: usize = 48;
-    pub(crate) const MEMBERS: usize = 52;
     pub(crate) const GENERATION: usize = 56;
     pub(crate) const PAGE_BYTES: usize = 64;
     pub(crate) const LEN: usize = 72;
@@ -27,6 +26,8 @@ pub(crate) mod at {
     pub(crate) const NODES: usize = 96;
     pub(crate) const DATA_AT: usize = 104;
     pub(crate) const ROOT: usize = 120;
+    pub(crate) const INDEX_AT: usize = 136;
+    pub(crate) const INDEX_BYTES: usize = 144;
 }
 
 pub(crate) fn number(bytes: &[u8], at: usize) -> u64 {
@@ -94,6 +95,22 @@ pub(crate) fn entry(checksum: u64, version: u64) -> [u8; 16] {
     entry[..8].copy_from_slice(&checksum.to_le_bytes());
     entry[8..].copy_from_slice(&(version << 8 | 1).to_le_bytes());
     entry
+}
+
+/// Gives the only member of an array, which has one directory page, the checksums that its pages need.
+pub(crate) fn seal(member: &mut [u8]) {
+    let parts = Parts::of(member);
+    assert_eq!(parts.nodes, 1);
+    let array = member[at::ARRAY..at::ARRAY + 16].to_vec();
+    for slot in 0..parts.slots {
+        let checksum = page_checksum(&member[parts.slot(slot)], &array, slot as u64, 1);
+        let at = parts.directory_at + slot * 16;
+        member[at..at + 16].copy_from_slice(&entry(checksum, 1));
+    }
+    let root = page_checksum(&member[parts.node(0)], &array, DIRECTORY, 1);
+    change_superblocks(member, |copy| {
+        copy[at::ROOT..at::ROOT + 16].copy_from_slice(&entry(root, 1));
+    });
 }
 
 /// An array without a tensor index, most of whose pages were never written.

@@ -7,6 +7,10 @@ mod child;
 mod content;
 #[path = "../executor/mod.rs"]
 mod executor;
+#[path = "../metered/mod.rs"]
+mod metered;
+#[path = "../formats/mutation.rs"]
+mod mutation;
 #[allow(dead_code)]
 #[path = "../formats/writer.rs"]
 mod writer;
@@ -18,5 +22,6 @@ mod format;
 mod interrupted;
 mod made;
 mod members;
+mod mutations;
 mod reread;
 mod round_trip;
