@@ -175,7 +175,9 @@ fn a_missing_member_is_an_error_or_costs_its_pages() {
             ));
             let mut batch = engine.batch(2).unwrap();
             assert!(says(
-                field.read_many(&[range.clone()], &mut batch).unwrap_err()
+                field
+                    .read_many(std::slice::from_ref(&range), &mut batch)
+                    .unwrap_err()
             ));
             // What is read ahead leaves them out.
             field.prefetch(std::slice::from_ref(&range));

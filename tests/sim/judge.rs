@@ -64,6 +64,7 @@ impl Case<'_> {
                 page,
                 offset,
                 fault,
+                ..
             } => {
                 path.to_str() == Some(&file.name)
                     && units.contains(page)
