@@ -36,7 +36,7 @@ pub(super) fn window_pages(page_bytes: u64) -> usize {
 type ExpertOrder<'p> = Box<dyn Fn(u32, u64) -> Option<Vec<u32>> + 'p>;
 
 /// Rewrites a model into a packed field: pages with checksums, rows that no page cuts, the parts of an expert side by side,
-/// striped over as many files as are named. Nothing of the model is lost: [`crate::unpack`] gives back the same files.
+/// striped over as many files as are named. Nothing of the model is lost: [`crate::PackedField::unpack`] gives back the same files.
 ///
 /// # Examples
 /// ```no_run

@@ -187,7 +187,7 @@ impl Array {
     /// The elements in their order.
     ///
     /// # Errors
-    /// Each can fail as [`Field::read`] does; the iterator ends with the first that does.
+    /// Each can fail as [`crate::Field::read`] does; the iterator ends with the first that does.
     pub fn iter(&self) -> ArrayIter<'_> {
         ArrayIter {
             array: self,
