@@ -115,17 +115,8 @@ pub(crate) unsafe fn preadv(
     segments: &[libc::iovec],
     offset: u64,
 ) -> io::Result<u32> {
-    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the descriptor is open for the call (`BorrowedFd`), and the caller vouches for the segments.
-    let n = unsafe {
-        libc::preadv(
-            file.as_raw_fd(),
-            segments.as_ptr(),
-            segments.len() as libc::c_int,
-            offset,
-        )
-    };
-    u32::try_from(n).map_err(|_| io::Error::last_os_error())
+    // SAFETY: the caller vouches for the segments, as preadv(2) wants them.
+    unsafe { vectored(libc::preadv, file, segments, offset) }
 }
 
 /// Writes `segments` at `offset`, as pwritev(2). Returns the bytes written, which may be fewer.
@@ -137,16 +128,30 @@ pub(crate) unsafe fn pwritev(
     segments: &[libc::iovec],
     offset: u64,
 ) -> io::Result<u32> {
+    // SAFETY: the caller vouches for the segments, as pwritev(2) wants them.
+    unsafe { vectored(libc::pwritev, file, segments, offset) }
+}
+
+/// preadv(2) or pwritev(2).
+type Vectored = unsafe extern "C" fn(
+    libc::c_int,
+    *const libc::iovec,
+    libc::c_int,
+    libc::off_t,
+) -> libc::ssize_t;
+
+/// # Safety
+/// The segments must be as `call` wants them.
+unsafe fn vectored(
+    call: Vectored,
+    file: BorrowedFd<'_>,
+    segments: &[libc::iovec],
+    offset: u64,
+) -> io::Result<u32> {
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let count = segments.len() as libc::c_int;
     // SAFETY: the descriptor is open for the call (`BorrowedFd`), and the caller vouches for the segments.
-    let n = unsafe {
-        libc::pwritev(
-            file.as_raw_fd(),
-            segments.as_ptr(),
-            segments.len() as libc::c_int,
-            offset,
-        )
-    };
+    let n = unsafe { call(file.as_raw_fd(), segments.as_ptr(), count, offset) };
     u32::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
