@@ -9,7 +9,7 @@ use crate::engine::Field;
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// A tensor's name ends within this; the headers begin at a multiple of it too.
+/// What headers, small experts and the index begin at a multiple of, in bytes: a cache line.
 const ALIGN: u64 = 64;
 /// Bytes looked at in one read, between the tensors.
 const LOOK_BYTES: u64 = 4096;
@@ -311,22 +311,12 @@ pub(super) fn runs_of<'i>(
     entry: &'i Entry,
     rows: Range<u64>,
 ) -> impl Iterator<Item = Copy> + 'i {
-    let places = places_of(index, entry);
-    let mut row = rows.start;
-    std::iter::from_fn(move || {
-        if row >= rows.end {
-            return None;
-        }
-        let run = entry.rows.run(row, rows.end - row, places);
-        let range = entry.rows.range(row..row + run, places);
-        let from = entry.source_at + row * entry.rows.row_bytes;
-        row += run;
-        Some(Copy {
-            file: entry.file,
-            from,
-            to: range.start,
-            len: range.end - range.start,
-        })
+    let runs = entry.rows.runs(rows, places_of(index, entry));
+    runs.map(|(row, range)| Copy {
+        file: entry.file,
+        from: entry.source_at + row * entry.rows.row_bytes,
+        to: range.start,
+        len: range.end - range.start,
     })
 }
 

@@ -252,16 +252,7 @@ impl Placed {
 
     /// All bytes in the order of the rows: ranges of the field.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Range<u64>> {
-        let mut row = 0;
-        std::iter::from_fn(move || {
-            if row >= self.rows.count {
-                return None;
-            }
-            let places = self.places.as_deref();
-            let run = self.rows.run(row, u64::MAX, places);
-            let range = self.rows.range(row..row + run, places);
-            row += run;
-            Some(range)
-        })
+        let runs = self.rows.runs(0..self.rows.count, self.places.as_deref());
+        runs.map(|(_, range)| range)
     }
 }

@@ -124,6 +124,23 @@ impl Rows {
         most.min(room.max(1))
     }
 
+    /// Rows cut into runs without a gap: the first row of each, and its bytes.
+    pub(crate) fn runs<'p>(
+        &self,
+        rows: Range<u64>,
+        places: Option<&'p [u32]>,
+    ) -> impl Iterator<Item = (u64, Range<u64>)> + use<'p> {
+        let (lie, mut row) = (*self, rows.start);
+        std::iter::from_fn(move || {
+            if row >= rows.end {
+                return None;
+            }
+            let first = row;
+            row += lie.run(row, rows.end - row, places);
+            Some((first, lie.range(first..row, places)))
+        })
+    }
+
     /// First byte behind all of piece `place`.
     pub(crate) fn piece_end(&self, place: u64) -> u64 {
         match self.piece_rows.checked_sub(1) {
