@@ -8,7 +8,6 @@ use crate::engine::field::FieldShared;
 use crate::ring::fault::Fault;
 use crate::ring::lane::Lane;
 use crate::ring::telemetry::add;
-use crate::tiers::frame::Phase;
 use crate::tiers::wait::BatchWakes;
 
 impl FieldShared {
@@ -52,25 +51,23 @@ impl FieldShared {
         };
         let pool = self.pool();
         let frame = pool.pinned(self.key(above))?;
-        if pool.frame(frame).state().phase() != Phase::Resident {
-            return None;
-        }
-        pool.with_bytes(frame, array.page_bytes as usize, |page| {
-            Entry::of_page(page, index)
-        })
+        // One that others check is not to be believed yet.
+        pool.outcome(frame)?.ok()?;
+        pool.with_page(frame, |page| Entry::of_page(page, index))?
     }
 
     /// Compares a page that this thread has taken with its entry. What does not fit is read once more.
     fn check(&self, array: &ArrayMap, unit: u64, frame: u32, entry: Entry) {
         let pool = self.pool();
         let started_ns = self.core.now_ns();
-        let fits = pool.with_bytes(frame, array.page_bytes as usize, |page| {
+        let fits = pool.with_page(frame, |page| {
             if entry.is_absent() {
                 return page.iter().all(|&byte| byte == 0);
             }
             entry.is_present()
                 && page_checksum(page, &array.id, unit, entry.version()) == entry.checksum
         });
+        let fits = fits.unwrap_or(false);
         let shared = self.member_of(unit).map(|member| &member.ring.shared);
         if let Some(shared) = shared {
             let took_ns = self.core.now_ns().saturating_sub(started_ns);

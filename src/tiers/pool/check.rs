@@ -34,13 +34,19 @@ impl Pool {
         self.frame(index).begin_check()
     }
 
-    /// The first `len` bytes of a frame that the caller has pinned, where its page is resident or is being checked by
-    /// the caller.
-    pub(crate) fn with_bytes<R>(&self, index: u32, len: usize, look: impl FnOnce(&[u8]) -> R) -> R {
-        let len = len.min(self.span(index) as usize * self.frame_bytes as usize);
-        // SAFETY: `len` bytes from the frame's first are the arena's. Nothing writes to them: the page was read (the
-        // phase was seen with Acquire), and while a pin holds it there no other is read in.
-        look(unsafe { std::slice::from_raw_parts(self.address(index), len) })
+    /// The page in a frame that the caller has pinned; `None` where it is neither resident nor being checked, by the caller.
+    pub(crate) fn with_page<R>(&self, index: u32, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let phase = self.frame(index).state().phase();
+        if !matches!(phase, Phase::Resident | Phase::Checking) {
+            return None;
+        }
+        let len = self.span(index) as usize * self.frame_bytes as usize;
+        // SAFETY: `len` bytes from the frame's first are the arena's. Nothing writes to them: the phase, seen with Acquire,
+        // says that a page was read, and no other is read in while the caller's pin holds it there; one that is being
+        // checked is read again only by who checks it, which is the caller.
+        Some(look(unsafe {
+            std::slice::from_raw_parts(self.address(index), len)
+        }))
     }
 
     /// The page is what its checksum says, or is not.
