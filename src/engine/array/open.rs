@@ -5,7 +5,7 @@ use super::map::{ArrayMap, MemberMap};
 use super::superblock::Superblock;
 use super::superblocks::Superblocks;
 use crate::engine::Engine;
-use crate::engine::core::Core;
+use crate::engine::core::{Core, refused};
 use crate::engine::field::{Field, FieldShared, Member};
 use crate::engine::geometry::Geometry;
 use crate::error::{Error, Result};
@@ -201,18 +201,18 @@ impl Core {
     /// Opens a file of an array, and locks it.
     fn open_member(&self, path: &Path) -> Result<ArrayFile> {
         let file = self.open_path(path)?;
-        if !file
-            .lock_shared()
-            .map_err(|e| super::super::core::refused(&file, &e))?
-        {
+        if !file.lock_shared().map_err(|e| refused(&file, &e))? {
             return Err(Error::Locked {
                 path: path.to_path_buf(),
                 holder: "that writes it",
             });
         }
-        // Read after it was locked, by another descriptor: nobody writes it meanwhile.
-        let (superblock, damaged) = Superblocks::read(path)?.chosen(path)?;
-        if let Some(what) = file.changed() {
+        // Read after it was locked, by another descriptor: nobody writes it meanwhile. But another file can have its name.
+        let superblocks = Superblocks::read(path)?;
+        let same = superblocks.inode == (file.identity.device, file.identity.inode);
+        let replaced = (!same).then(|| "it was replaced by another file".to_owned());
+        let (superblock, damaged) = superblocks.chosen(path)?;
+        if let Some(what) = replaced.or_else(|| file.changed()) {
             return Err(Error::FileChanged {
                 path: path.to_path_buf(),
                 what,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ring::sys;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What both copies of a file say.
@@ -14,6 +14,8 @@ use std::path::Path;
 pub(crate) struct Superblocks {
     pub(crate) copies: [std::result::Result<Superblock, Refusal>; 2],
     pub(crate) file_bytes: u64,
+    /// Device and inode of the file that was read.
+    pub(crate) inode: (u64, u64),
 }
 
 /// True where a file means to be a packed field; false where it cannot be read, too: whoever opens it finds out why.
@@ -64,7 +66,11 @@ impl Superblocks {
         match refused {
             // One copy that can be read is enough.
             Some(e) if copies.iter().all(std::result::Result::is_err) => Err(e),
-            _ => Ok(Superblocks { copies, file_bytes }),
+            _ => Ok(Superblocks {
+                copies,
+                file_bytes,
+                inode: (metadata.dev(), metadata.ino()),
+            }),
         }
     }
 
@@ -76,6 +82,7 @@ impl Superblocks {
         Superblocks {
             copies: Copy::BOTH.map(|copy| Superblock::decode(bytes(copy.at(file_bytes)), copy)),
             file_bytes,
+            inode: (0, 0),
         }
     }
 
