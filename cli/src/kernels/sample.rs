@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfield::kernels::{Activations, Kernels, RowFormat, ShapeError};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use super::clock::thread_cpu_ns;
 use super::read_loop::read;
@@ -159,7 +159,7 @@ impl<'m> Part<'m> {
             }
             Work::Checksum { .. } => {
                 for page in piece.chunks_exact(grain) {
-                    black_box(xxh3_64_with_seed(page, rows as u64));
+                    black_box(XxHash3_64::oneshot_with_seed(rows as u64, page));
                 }
             }
             Work::Kernel(Kernel::Exact, format) => {

@@ -4,7 +4,7 @@
 //! A checksum over the bytes alone finds flipped bits. One whose seed holds the array, the page's number and its version
 //! also finds a page that lies at another's place, in another array, or that was there before.
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 /// Which array: sixteen random bytes.
 pub(crate) type ArrayId = [u8; 16];
@@ -12,7 +12,7 @@ pub(crate) type ArrayId = [u8; 16];
 /// The checksum of `bytes` as version `version` of unit `unit` (a page's number, or a directory page's with the highest
 /// bit set) of an array.
 pub(crate) fn page_checksum(bytes: &[u8], array: &ArrayId, unit: u64, version: u64) -> u64 {
-    xxh3_64_with_seed(bytes, seed(array, unit, version))
+    XxHash3_64::oneshot_with_seed(seed(array, unit, version), bytes)
 }
 
 fn seed(array: &ArrayId, unit: u64, version: u64) -> u64 {
@@ -20,12 +20,12 @@ fn seed(array: &ArrayId, unit: u64, version: u64) -> u64 {
     place[..16].copy_from_slice(array);
     place[16..24].copy_from_slice(&unit.to_le_bytes());
     place[24..].copy_from_slice(&version.to_le_bytes());
-    xxh3_64(&place)
+    XxHash3_64::oneshot(&place)
 }
 
 /// The checksum of bytes that say themselves where they belong: superblocks.
 pub(crate) fn plain_checksum(bytes: &[u8]) -> u64 {
-    xxh3_64(bytes)
+    XxHash3_64::oneshot(bytes)
 }
 
 #[cfg(test)]
