@@ -175,7 +175,8 @@ fn write() {
         let out = dir.join("model.rf");
         let started = Instant::now();
         let packed = Pack::new([&path]).run([&out], |_| true).expect("it packs");
-        let own = mb_per_s(packed.packed_bytes, started.elapsed().as_secs_f64());
+        let written = packed.packed_bytes - packed.hole_bytes;
+        let own = mb_per_s(written, started.elapsed().as_secs_f64());
         std::fs::remove_file(&out).expect("it is there");
         let Some(fio) = fio_write(&dir.join("fio.dat"), bytes) else {
             println!("SKIPPED: fio is not installed");
@@ -387,7 +388,8 @@ fn burst(field: &Field, ranges: &[std::ops::Range<u64>], batch: &mut ringfield::
     took
 }
 
-/// Bursts of eight experts out of a file and out of the field that it was packed into.
+/// Bursts of eight experts out of a file, with an engine's default pages and with pages of the field's size, and out of the
+/// field that it was packed into.
 fn experts() {
     const BURSTS: usize = 60;
     for model in [
@@ -427,9 +429,13 @@ fn experts() {
             let tensors: Vec<Tensor> = model.tensors().map(|t| t.expect("a tensor")).collect();
             (engine, tensors)
         };
-        let sides = [open(&plain, 64 << 10), open(&packed, page_bytes)];
+        let sides = [
+            open(&plain, 64 << 10),
+            open(&plain, page_bytes),
+            open(&packed, page_bytes),
+        ];
         let mut random = Random(7);
-        let (mut times, mut ios) = ([const { Vec::new() }; 2], [0, 0]);
+        let (mut times, mut ios) = ([const { Vec::new() }; 3], [0; 3]);
         for _ in 0..BURSTS {
             let layer = random.next() % model.layers;
             let mut chosen: Vec<u64> = Vec::new();
@@ -443,7 +449,7 @@ fn experts() {
                 let ranges: Vec<_> = chosen
                     .iter()
                     .flat_map(|&expert| {
-                        ranges_of(tensors, &rows, layer as usize, expert, side == 1)
+                        ranges_of(tensors, &rows, layer as usize, expert, side == 2)
                     })
                     .collect();
                 let mut batch = engine.batch(ranges.len()).expect("a batch");
@@ -453,22 +459,31 @@ fn experts() {
             }
         }
         let bytes = 8 * model.expert_bytes();
-        let mut ratios: Vec<f64> = times[0].iter().zip(&times[1]).map(|(a, b)| a / b).collect();
-        let [unpacked, packed] = &times;
+        let row = |side: usize| {
+            format!(
+                "{:.0} MB/s in {:.1} device reads an expert",
+                mb_per_s(bytes, median(times[side].iter().copied())),
+                ios[side] as f64 / (8 * BURSTS) as f64
+            )
+        };
+        let ratio = |side: usize| {
+            let pairs = times[side].iter().zip(&times[2]);
+            let mut ratios: Vec<f64> = pairs.map(|(file, packed)| file / packed).collect();
+            ratios.sort_by(f64::total_cmp);
+            let half = &ratios[ratios.len() / 4..ratios.len() * 3 / 4];
+            format!("{:.2} ({})", median(half.iter().copied()), spread(half))
+        };
         println!(
-            "experts  {} ({} KiB an expert): file {:.0} MB/s in {:.1} device reads an expert, packed {:.0} MB/s in {:.1}; padding {:.1} %: ratio {:.2} ({})",
+            "experts  {} ({} KiB an expert, {:.1} % of its pages holes): packed {}; file in pages of 64 KiB {}: ratio {}; in pages of {} KiB {}: ratio {}",
             model.name,
             model.expert_bytes() >> 10,
-            mb_per_s(bytes, median(unpacked.iter().copied())),
-            ios[0] as f64 / (8 * BURSTS) as f64,
-            mb_per_s(bytes, median(packed.iter().copied())),
-            ios[1] as f64 / (8 * BURSTS) as f64,
-            report.padding_bytes as f64 * 100.0 / report.packed_bytes as f64,
-            median(ratios.iter().copied()),
-            {
-                ratios.sort_by(f64::total_cmp);
-                spread(&ratios[ratios.len() / 4..ratios.len() * 3 / 4])
-            }
+            report.hole_bytes as f64 * 100.0 / report.packed_bytes as f64,
+            row(2),
+            row(0),
+            ratio(0),
+            page_bytes >> 10,
+            row(1),
+            ratio(1),
         );
     }
 }

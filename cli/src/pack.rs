@@ -25,6 +25,7 @@ pub(crate) struct Packing {
     pub(crate) packed_bytes: u64,
     /// Of these, bytes that belong to nothing, at the ends of pages.
     pub(crate) padding_bytes: u64,
+    pub(crate) hole_bytes: u64,
     /// Of these, directories with checksums, and superblocks.
     pub(crate) checksum_bytes: u64,
     pub(crate) page_bytes: u64,
@@ -117,7 +118,7 @@ fn summary(args: &PackArgs, packing: &Packing) -> String {
     };
     format!(
         "{} tensors, {}, packed into {members} of {} together\n\
-         {} pages of {}: padding {:.1} %, checksums {:.1} %{ordered}\n\
+         {} pages of {}: padding {:.1} %, checksums {:.1} %; holes of the files: {:.1} %{ordered}\n\
          {:.1} s, {} MB/s\n\n\
          Next:\n  {}\n  ringfield verify {}",
         packing.tensors,
@@ -127,6 +128,7 @@ fn summary(args: &PackArgs, packing: &Packing) -> String {
         Size(packing.page_bytes),
         of_all(packing.padding_bytes),
         of_all(packing.checksum_bytes),
+        of_all(packing.hole_bytes),
         packing.seconds,
         console::grouped(packing.bw_bytes / 1e6),
         next(args),

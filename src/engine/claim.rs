@@ -109,8 +109,10 @@ impl FieldShared {
         };
         let mut queued_ns = 0;
         let mut own = self.chains();
-        for unit in first..first + u64::from(count) {
-            let claim = match self.claim_one(unit, self.geometry.span, &mut queued_ns, &mut own) {
+        let last = first + u64::from(count) - 1;
+        for unit in first..=last {
+            let span = self.geometry.span;
+            let claim = match self.claim_one(unit, span, unit == last, &mut queued_ns, &mut own) {
                 Ok(claim) => claim,
                 Err(exhausted) => {
                     self.give_up(&own, pinned);
@@ -131,7 +133,7 @@ impl FieldShared {
         {
             for k in 0..array.nodes_above(first, count) {
                 let node = self.node(&pinned, k);
-                match self.claim_one(node, 1, &mut queued_ns, &mut own) {
+                match self.claim_one(node, 1, true, &mut queued_ns, &mut own) {
                     Ok(claim) => {
                         pinned.nodes += 1;
                         if !matches!(claim, Claim::Hit(_)) {
@@ -148,11 +150,13 @@ impl FieldShared {
         Ok((pinned, own))
     }
 
-    /// Pins or claims one unit.
+    /// Pins or claims one unit. Where it `ends` what is read, no more of it is read than is stored; another page is read
+    /// whole, because that is one read together with the next.
     fn claim_one(
         &self,
         unit: u64,
         span: u32,
+        ends: bool,
         queued_ns: &mut u64,
         own: &mut Chains,
     ) -> std::result::Result<Claim, Exhausted> {
@@ -164,7 +168,11 @@ impl FieldShared {
                 if *queued_ns == 0 {
                     *queued_ns = self.core.now_ns();
                 }
-                let request = self.request(unit, Lane::Demand, *queued_ns, 0);
+                let mut request = self.request(unit, Lane::Demand, *queued_ns, 0);
+                if let Some(array) = self.array.as_deref().filter(|_| ends) {
+                    request.bytes = self.stored_bytes(array, unit) as u32;
+                    request.expected = request.bytes;
+                }
                 own.link(&self.pool().slots, self, unit, frame, request);
             }
         }

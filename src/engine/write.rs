@@ -21,8 +21,9 @@ pub(crate) struct Writing {
 }
 
 impl FieldShared {
-    /// Writes a page that is not in the pool: `fill` gets its bytes, which hold anything, and sets all of them. Of a file
-    /// opened for reading only nothing can be written: the kernel says so.
+    /// Writes a page that is not in the pool: `fill` gets its bytes, which hold anything, sets all of them, and returns how
+    /// many are to be written, from the first on; the file has zeros in place of the others. Of a file opened for reading
+    /// only nothing can be written: the kernel says so.
     ///
     /// It returns as soon as the write is queued; many can be under way, as many as the pool has frames. Each must be
     /// finished or forgotten ([`FieldShared::finish_write`], [`FieldShared::forget_write`]), or its frame stays pinned.
@@ -30,15 +31,21 @@ impl FieldShared {
     /// # Errors
     /// [`Error::PoolPinned`] where writes and views leave no frame: finish some. [`Error::Write`] with [`Fault::Present`]
     /// where the page was read or written before and is in the pool still. [`Error::OutOfBounds`], [`Error::Forked`].
-    pub(crate) fn write_unit(&self, unit: u64, fill: impl FnOnce(&mut [u8])) -> Result<Writing> {
+    pub(crate) fn write_unit(
+        &self,
+        unit: u64,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<Writing> {
         self.ready()?;
         self.check_unit(unit)?;
         let claimed = self.claim_to_write(unit)?;
         let frame = claimed.frame;
         let read = self.request(unit, Lane::Demand, self.core.now_ns(), 0);
-        self.pool().fill(frame, read.bytes as usize, fill);
+        let bytes = self.pool().fill(frame, read.bytes as usize, fill);
+        let bytes = (bytes as u32).min(read.bytes);
         let request = Request {
-            expected: read.bytes,
+            bytes,
+            expected: bytes,
             checked: false,
             write: true,
             ..read

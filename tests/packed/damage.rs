@@ -2,7 +2,7 @@
 
 use crate::format::{
     DIRECTORY, Parts, SUPERBLOCK, at, change_superblock, change_superblocks, entry, number,
-    page_checksum,
+    page_checksum, stored,
 };
 use crate::made::{Made, TensorOf, engine, gguf};
 use ringfield::{Engine, Error, Fault, TensorType, Verify};
@@ -38,8 +38,10 @@ enum Place {
     Directory(usize),
     /// Number of the page in the field.
     Page(u64),
-    /// Nobody reads it.
+    /// Zeros between the superblock and the directory.
     Gap,
+    /// Behind what is stored of a page: whatever lies there.
+    Unstored,
 }
 
 fn place_of(made: &Made, member: usize, offset: usize) -> Place {
@@ -49,10 +51,28 @@ fn place_of(made: &Made, member: usize, offset: usize) -> Place {
     match offset {
         _ if offset < SUPERBLOCK || offset >= bytes.len() - SUPERBLOCK => Place::Superblock,
         _ if offset < parts.directory_at => Place::Gap,
-        _ if offset < parts.data_at => Place::Directory((offset - parts.directory_at) / parts.page),
+        _ if offset < parts.data_at => {
+            let within = offset - parts.directory_at;
+            let (number, within) = (within / parts.page, within % parts.page);
+            // One level: its entry is in the superblock.
+            let behind = parts.nodes == 1 && within >= stored(&bytes[at::ROOT..]);
+            if behind {
+                Place::Unstored
+            } else {
+                Place::Directory(number)
+            }
+        }
         _ if offset < data_end => {
-            let slot = (offset - parts.data_at) / parts.page;
-            Place::Page((slot * made.members.len() + member) as u64)
+            let within = offset - parts.data_at;
+            let (slot, within) = (within / parts.page, within % parts.page);
+            let behind =
+                parts.nodes == 1 && within >= stored(&bytes[parts.directory_at + slot * 16..]);
+            let page = (slot * made.members.len() + member) as u64;
+            if behind {
+                Place::Unstored
+            } else {
+                Place::Page(page)
+            }
         }
         _ => Place::Gap,
     }
@@ -126,7 +146,11 @@ fn damage_is_found(made: &Made, engine: &Engine, member: usize, offset: usize) -
     // else reads.
     if !found || offset.is_multiple_of(509) {
         let verified = Verify::new(&made.paths).run(|_| true).unwrap();
-        assert!(!verified.is_whole(), "byte {offset}");
+        assert_eq!(
+            verified.is_whole(),
+            place == Place::Unstored,
+            "byte {offset}"
+        );
         let parts = Parts::of(&made.members[member]);
         for damage in &verified.damages {
             assert_eq!(
@@ -139,6 +163,7 @@ fn damage_is_found(made: &Made, engine: &Engine, member: usize, offset: usize) -
                     assert_eq!((damage.page, damage.offset), (Some(page), begins as u64));
                 }
                 Place::Gap => assert_eq!((damage.page, damage.offset), (None, offset as u64)),
+                Place::Unstored => panic!("{damage}"),
                 Place::Superblock => {
                     let last = made.members[member].len() - SUPERBLOCK;
                     let begins = if offset < SUPERBLOCK { 0 } else { last };
@@ -151,49 +176,58 @@ fn damage_is_found(made: &Made, engine: &Engine, member: usize, offset: usize) -
     found
 }
 
-/// Flips a bit of every byte, each alone.
-fn flip_every_byte(members: usize, page: u64) -> usize {
+/// Flips a bit of every byte, each alone. Returns how many lay in a gap, and how many behind what is stored of a page.
+fn flip_every_byte(members: usize, page: u64) -> (usize, usize) {
     let made = small(members, page);
     let engine = engine(page);
     assert!(made.errors(&engine, true).is_empty());
-    let mut unread = 0;
+    let (mut gaps, mut unstored) = (0, 0);
     for (member, bytes) in made.members.iter().enumerate() {
         let file = OpenOptions::new().write(true).open(&made.paths[member]);
         let file = file.unwrap();
         for (offset, &byte) in bytes.iter().enumerate() {
-            // In a gap a few bytes are enough.
-            let gap = place_of(&made, member, offset) == Place::Gap;
-            if gap && !offset.is_multiple_of(251) {
+            // Of what nobody reads a few bytes are enough.
+            let place = place_of(&made, member, offset);
+            let unread = matches!(place, Place::Gap | Place::Unstored);
+            if unread && !offset.is_multiple_of(251) {
                 continue;
             }
             let bit = (offset as u32).wrapping_mul(0x9e37_79b9) >> 29;
             file.write_all_at(&[byte ^ 1 << bit], offset as u64)
                 .unwrap();
             let found = damage_is_found(&made, &engine, member, offset);
-            assert_eq!(found, !gap, "byte {offset} of member {member}");
-            unread += usize::from(!found);
+            assert_eq!(found, !unread, "byte {offset} of member {member}");
+            gaps += usize::from(place == Place::Gap);
+            unstored += usize::from(place == Place::Unstored);
             file.write_all_at(&[byte], offset as u64).unwrap();
         }
     }
     assert!(made.errors(&engine, true).is_empty());
     let stats = engine.stats();
     assert_eq!((stats.frames_pinned, stats.frames_lost), (0, 0));
-    unread
+    (gaps, unstored)
 }
 
 #[test]
 fn every_flipped_byte_of_one_member_is_found() {
-    assert_eq!(flip_every_byte(1, PAGE), 0);
+    assert_eq!(flip_every_byte(1, PAGE), (0, 0));
 }
 
 #[test]
 fn every_flipped_byte_of_two_members_is_found() {
-    assert_eq!(flip_every_byte(2, PAGE), 0);
+    assert_eq!(flip_every_byte(2, PAGE), (0, 0));
 }
 
 #[test]
 fn what_nobody_reads_lies_behind_the_first_superblock() {
-    assert!(flip_every_byte(1, 16 << 10) > 0);
+    let (gaps, unstored) = flip_every_byte(1, 16 << 10);
+    assert!(gaps > 0 && unstored == 0);
+}
+
+#[test]
+fn what_lies_behind_the_stored_part_of_a_page_is_neither_an_error_nor_seen() {
+    let (gaps, unstored) = flip_every_byte(2, 64 << 10);
+    assert!(gaps > 0 && unstored > 0);
 }
 
 /// Writes the members with a change, and reads everything.
@@ -317,7 +351,7 @@ fn change_directory(member: &mut [u8], number_of: u64, change: impl FnOnce(&mut 
     let unit = DIRECTORY | number_of << 48;
     let root = page_checksum(&member[parts.node(0)], &array, unit, 1);
     change_superblocks(member, |copy| {
-        copy[at::ROOT..at::ROOT + 16].copy_from_slice(&entry(root, 1));
+        copy[at::ROOT..at::ROOT + 16].copy_from_slice(&entry(root, 1, parts.page));
     });
 }
 
@@ -333,7 +367,7 @@ fn a_page_of_another_time_is_found() {
     let errors = changed(&made, &engine, |files| {
         let checksum = page_checksum(&there, &array, 1, 1);
         change_directory(&mut files[1], 1, |directory| {
-            directory[..16].copy_from_slice(&entry(checksum, 1));
+            directory[..16].copy_from_slice(&entry(checksum, 1, parts.page));
         });
     });
     assert_eq!(errors, []);
@@ -341,7 +375,7 @@ fn a_page_of_another_time_is_found() {
     let errors = changed(&made, &engine, |files| {
         let checksum = page_checksum(&there, &array, 1, 7);
         change_directory(&mut files[1], 1, |directory| {
-            directory[..16].copy_from_slice(&entry(checksum, 7));
+            directory[..16].copy_from_slice(&entry(checksum, 7, parts.page));
         });
     });
     assert_eq!(errors, []);
@@ -353,13 +387,15 @@ fn a_page_of_another_time_is_found() {
     ] {
         let errors = changed(&made, &engine, |files| {
             change_directory(&mut files[1], 1, |directory| {
-                directory[..16].copy_from_slice(&entry(checksum, version));
+                directory[..16].copy_from_slice(&entry(checksum, version, parts.page));
             });
         });
         assert_eq!(pages_of(&errors), [1]);
     }
     // An entry that is neither present nor absent, and one that is absent where the page is not zeros.
-    for word in [1u64 << 8 | 2, 0] {
+    // Nor one of which nothing is stored, or more than a page.
+    let word = |version: u64, blocks: u64, state: u64| version << 24 | blocks << 8 | state;
+    for word in [word(1, 1, 2), 0, word(1, 0, 1), word(1, 2, 1)] {
         let errors = changed(&made, &engine, |files| {
             change_directory(&mut files[1], 1, |directory| {
                 directory[8..16].copy_from_slice(&word.to_le_bytes());

@@ -141,6 +141,43 @@ fn the_parts_of_an_expert_lie_side_by_side() {
 }
 
 #[test]
+fn the_end_of_an_experts_last_page_is_a_hole_that_nobody_reads() {
+    let page = 64 << 10;
+    let (names, dims) = (names(1), [[128, 100, EXPERTS], [128, 128, EXPERTS]]);
+    let file = gguf(&experts(&names, &dims, TensorType::F32), 9, None);
+    for members in [1, 2] {
+        let made = Made::new(&file, members, page);
+        let engine = engine(page);
+        let field = engine.open_array(&made.paths).unwrap();
+        let model = Gguf::of(&field).unwrap();
+        let whole = |expert| {
+            let parts = parts(&model, 0, expert);
+            parts[0].start..parts[2].end
+        };
+        // With the first one the directories come, whose leaves say what is stored.
+        for expert in 0..2 {
+            field.read(whole(expert)).unwrap();
+        }
+        for expert in 2..EXPERTS {
+            let before = engine.stats();
+            let range = whole(expert);
+            let read = field.read(range.clone()).unwrap().to_vec();
+            assert!(read == made.field[range.start as usize..range.end as usize]);
+            let after = engine.stats();
+            let bytes = (range.end - range.start).next_multiple_of(4096);
+            assert!(bytes.next_multiple_of(page) - bytes >= 16 << 10);
+            assert_eq!(after.read_bytes - before.read_bytes, bytes, "expert {expert}");
+            assert_eq!(after.ios - before.ios, members as u64);
+        }
+        // The whole page is read where the next one is read with it: then nothing of the hole is seen either.
+        assert_eq!(made.errors(&engine, true), []);
+        let all = field.read(whole(0).start..whole(EXPERTS - 1).end).unwrap();
+        let range = whole(0).start as usize..whole(EXPERTS - 1).end as usize;
+        assert!(all.to_vec() == made.field[range]);
+    }
+}
+
+#[test]
 fn experts_lie_in_the_order_that_was_asked_for() {
     for inner in [3u64, 40] {
         let names = names(3);

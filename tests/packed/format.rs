@@ -90,11 +90,19 @@ pub(crate) fn page_checksum(bytes: &[u8], array: &[u8], unit: u64, version: u64)
     xxh3_64_with_seed(bytes, xxh3_64(&place))
 }
 
-pub(crate) fn entry(checksum: u64, version: u64) -> [u8; 16] {
+/// The entry of a page that is there; the first `stored` bytes of it are.
+pub(crate) fn entry(checksum: u64, version: u64, stored: usize) -> [u8; 16] {
     let mut entry = [0; 16];
     entry[..8].copy_from_slice(&checksum.to_le_bytes());
-    entry[8..].copy_from_slice(&(version << 8 | 1).to_le_bytes());
+    entry[8] = 1;
+    entry[9..11].copy_from_slice(&((stored / 4096) as u16).to_le_bytes());
+    entry[11..].copy_from_slice(&version.to_le_bytes()[..5]);
     entry
+}
+
+/// How many bytes of a page are stored, as its entry says.
+pub(crate) fn stored(entry: &[u8]) -> usize {
+    usize::from(u16::from_le_bytes([entry[9], entry[10]])) * 4096
 }
 
 /// Gives the only member of an array, which has one directory page, the checksums that its pages need.
@@ -105,11 +113,11 @@ pub(crate) fn seal(member: &mut [u8]) {
     for slot in 0..parts.slots {
         let checksum = page_checksum(&member[parts.slot(slot)], &array, slot as u64, 1);
         let at = parts.directory_at + slot * 16;
-        member[at..at + 16].copy_from_slice(&entry(checksum, 1));
+        member[at..at + 16].copy_from_slice(&entry(checksum, 1, parts.page));
     }
     let root = page_checksum(&member[parts.node(0)], &array, DIRECTORY, 1);
     change_superblocks(member, |copy| {
-        copy[at::ROOT..at::ROOT + 16].copy_from_slice(&entry(root, 1));
+        copy[at::ROOT..at::ROOT + 16].copy_from_slice(&entry(root, 1, parts.page));
     });
 }
 
@@ -150,7 +158,7 @@ impl Sparse {
             let slot = number / members;
             file.write_all_at(bytes, data_at + slot * page).unwrap();
             let checksum = page_checksum(bytes, &self.array, number, 1);
-            below.insert(slot, entry(checksum, 1));
+            below.insert(slot, entry(checksum, 1, page as usize));
         }
         for level in 0..counts.len() {
             let mut above = BTreeMap::new();
@@ -166,7 +174,7 @@ impl Sparse {
                     .unwrap();
                 let unit = DIRECTORY | member << 48 | number;
                 let checksum = page_checksum(&bytes, &self.array, unit, 1);
-                above.insert(index, entry(checksum, 1));
+                above.insert(index, entry(checksum, 1, page as usize));
             }
             below = above;
         }

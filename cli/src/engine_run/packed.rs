@@ -48,6 +48,7 @@ pub(crate) fn pack(args: &PackArgs, order: &ExpertOrder, each: Each) -> Result<P
         source_bytes: packed.source_bytes,
         packed_bytes: packed.packed_bytes,
         padding_bytes: packed.padding_bytes,
+        hole_bytes: packed.hole_bytes,
         checksum_bytes: packed.checksum_bytes,
         page_bytes: args.page_size.0,
         pages: packed.pages,

@@ -110,6 +110,7 @@ fn json_says_what_was_packed_and_the_numbers_add_up() {
         number("pages") * 8192 + number("checksum_bytes")
     );
     assert!(number("padding_bytes") < number("packed_bytes"));
+    assert!(number("hole_bytes") < number("packed_bytes"));
     assert_eq!(number("ordered_layers"), 0);
     assert!(packed["seconds"].as_f64() > Some(0.0) && packed["bw_bytes"].as_f64() > Some(0.0));
     let default = json(dir.path(), &["pack", "tiny.gguf", "--out", "b.rf"]);

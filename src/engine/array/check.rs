@@ -56,6 +56,26 @@ impl FieldShared {
         pool.with_page(frame, |page| Entry::of_page(page, index))?
     }
 
+    /// How many bytes of a unit are to be read: what is stored, where the directory page that says so is resident and
+    /// nothing has to be read for it; all of it otherwise.
+    pub(crate) fn stored_bytes(&self, array: &ArrayMap, unit: u64) -> u64 {
+        let entry = match array.entry_of(unit) {
+            None => None,
+            Some(EntryPlace::Known(entry)) => Some(entry),
+            Some(EntryPlace::In { unit, index }) => {
+                let pool = self.pool();
+                pool.hit(self.key(unit), 0).and_then(|(frame, _)| {
+                    let entry = pool.with_page(frame, |page| Entry::of_page(page, index));
+                    pool.unpin(frame);
+                    entry?
+                })
+            }
+        };
+        entry
+            .and_then(|entry| entry.stored(array.page_bytes))
+            .unwrap_or(array.page_bytes)
+    }
+
     /// Compares a page that this thread has taken with its entry. What does not fit is read once more.
     fn check(&self, array: &ArrayMap, unit: u64, frame: u32, entry: Entry) {
         let pool = self.pool();
@@ -64,8 +84,12 @@ impl FieldShared {
             if entry.is_absent() {
                 return page.iter().all(|&byte| byte == 0);
             }
-            entry.is_present()
-                && page_checksum(page, &array.id, unit, entry.version()) == entry.checksum
+            let stored = entry
+                .stored(array.page_bytes)
+                .and_then(|stored| page.get(..stored as usize));
+            stored.is_some_and(|stored| {
+                page_checksum(stored, &array.id, unit, entry.version()) == entry.checksum
+            })
         });
         let fits = fits.unwrap_or(false);
         let shared = self.member_of(unit).map(|member| &member.ring.shared);
@@ -77,6 +101,10 @@ impl FieldShared {
             }
         }
         if fits {
+            // Whatever lies in the file behind what is stored.
+            if let Some(stored) = entry.stored(array.page_bytes) {
+                pool.clear_behind(frame, stored);
+            }
             return pool.end_check(frame, Ok(()));
         }
         if pool.read_again(frame) {

@@ -15,28 +15,42 @@ const NUMBER_MASK: u64 = (1 << MEMBER_SHIFT) - 1;
 /// Members at most: their number has 15 bits of a unit's number.
 pub(crate) const MEMBERS_MAX: u32 = 64;
 
+/// What of a page is stored is counted in blocks of so many bytes: no read or write needs to be aligned to more.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+/// Zeros at the end of a page that are worth not storing: less would only part it from the page behind it, with which it
+/// is read in one piece.
+const SPARED_MIN: u64 = 16 << 10;
+
 /// The state of a page, in an entry's lowest eight bits.
 const ABSENT: u64 = 0;
 const PRESENT: u64 = 1;
 
-/// What a directory says of a page: its checksum, its version and whether it is there.
+/// What a directory says of a page: its checksum, its version, whether it is there, and how much of it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Entry {
     pub(crate) checksum: u64,
-    /// The version in the upper 56 bits, the state in the lower 8.
+    /// The version in the upper 40 bits, stored blocks in the 16 below, the state in the lowest 8.
     word: u64,
 }
 
 impl Entry {
-    pub(crate) fn present(checksum: u64, version: u64) -> Entry {
+    /// A page whose first `stored` bytes, whole blocks, have that checksum; zeros are behind them.
+    pub(crate) fn present(checksum: u64, version: u64, stored: u64) -> Entry {
         Entry {
             checksum,
-            word: version << 8 | PRESENT,
+            word: version << 24 | stored / BLOCK_BYTES << 8 | PRESENT,
         }
     }
 
     pub(crate) fn version(self) -> u64 {
-        self.word >> 8
+        self.word >> 24
+    }
+
+    /// Bytes of the page that are stored and have the checksum; `None` where a page of `page_bytes` bytes cannot have so
+    /// many.
+    pub(crate) fn stored(self, page_bytes: u64) -> Option<u64> {
+        let stored = (self.word >> 8 & 0xffff) * BLOCK_BYTES;
+        (self.is_present() && (BLOCK_BYTES..=page_bytes).contains(&stored)).then_some(stored)
     }
 
     /// The page was never written: it is all zeros.
@@ -65,6 +79,20 @@ impl Entry {
         Entry {
             checksum: word(0),
             word: word(8),
+        }
+    }
+
+    /// How many bytes of a page are worth storing.
+    pub(crate) fn worth_storing(page: &[u8]) -> u64 {
+        let used = page
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |last| last as u64 + 1);
+        let stored = used.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES);
+        let whole = page.len() as u64;
+        match stored.saturating_add(SPARED_MIN) <= whole {
+            true => stored,
+            false => whole,
         }
     }
 
@@ -254,9 +282,36 @@ mod tests {
 
     #[test]
     fn an_entry_survives_its_bytes() {
-        let entry = Entry::present(0x0123_4567_89ab_cdef, 77);
+        let entry = Entry::present(0x0123_4567_89ab_cdef, (1 << 40) - 1, 4 << 20);
         assert_eq!(Entry::from_bytes(&entry.to_bytes()), entry);
-        assert_eq!((entry.version(), entry.is_present()), (77, true));
+        assert_eq!((entry.version(), entry.is_present()), ((1 << 40) - 1, true));
+        assert_eq!(entry.stored(4 << 20), Some(4 << 20));
         assert!(Entry::default().is_absent());
+    }
+
+    #[test]
+    fn no_page_stores_more_than_it_has_or_nothing() {
+        assert_eq!(Entry::present(1, 1, 8192).stored(4096), None);
+        assert_eq!(Entry::present(1, 1, 0).stored(4096), None);
+        assert_eq!(Entry::default().stored(4096), None);
+    }
+
+    #[test]
+    fn zeros_at_the_end_of_a_page_are_not_stored_where_they_are_many() {
+        let mut page = vec![0; 64 << 10];
+        assert_eq!(Entry::worth_storing(&page), 4096);
+        for (last, stored) in [
+            (0, 4096),
+            (4095, 4096),
+            (4096, 8192),
+            (49_151, 49_152),
+            (49_152, 65_536),
+        ] {
+            page.fill(0);
+            page[last] = 1;
+            assert_eq!(Entry::worth_storing(&page), stored, "{last}");
+        }
+        assert_eq!(Entry::worth_storing(&[0; 4096]), 4096);
+        assert_eq!(Entry::worth_storing(&[0; 16 << 10]), 16 << 10);
     }
 }

@@ -170,7 +170,7 @@ mod tests {
                 .map(|member| {
                     Some(MemberMap {
                         layout: MemberLayout::new(pages * 4096, 4096, member, members)?,
-                        root: Entry::present(1, 1),
+                        root: Entry::present(1, 1, 4096),
                     })
                 })
                 .collect(),

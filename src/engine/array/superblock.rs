@@ -360,7 +360,7 @@ mod tests {
             len: 10_000_000,
             features: HAS_INDEX,
             optional_features: 1 << 60,
-            root: Entry::present(99, 1),
+            root: Entry::present(99, 1, 4096),
             index_at: 4096,
             index_bytes: 300,
             creator: "ringfield 0.1.0".into(),

@@ -18,8 +18,8 @@ const PAGES_AT_ONCE: usize = 32;
 /// Damages that are named; more are counted.
 const DAMAGES_MAX: usize = 10_000;
 
-/// Reads every byte of a packed field and compares it with what it should be: pages and directories with their checksums,
-/// superblocks with each other, and what lies between with zeros.
+/// Reads every byte that is stored of a packed field and compares it with what it should be: pages and directories with their
+/// checksums, superblocks with each other, and what lies between with zeros.
 ///
 /// # Examples
 /// ```no_run

@@ -81,10 +81,12 @@ pub struct Packed {
     pub tensors: u64,
     /// Bytes of the model's files.
     pub source_bytes: u64,
-    /// Bytes of the members together.
+    /// Lengths of the members together, in bytes.
     pub packed_bytes: u64,
     /// Of these, bytes behind the last row of a page and between tensors.
     pub padding_bytes: u64,
+    /// Of all these, zeros at the end of pages that are neither stored nor read: holes of the files.
+    pub hole_bytes: u64,
     /// Of these, superblocks and directories.
     pub checksum_bytes: u64,
     /// Pages of the array.
@@ -177,7 +179,7 @@ impl<'p> Pack<'p> {
         copy(&engine, &files, &layout, &mut writer, report)?;
         let packed_bytes = writer.bytes();
         let pages = writer.pages();
-        writer.finish(self.replace)?;
+        let hole_bytes = writer.finish(self.replace)?;
         let index = &layout.index;
         let held = index.entries.iter().map(|entry| entry.rows.bytes());
         let headers = index
@@ -190,6 +192,7 @@ impl<'p> Pack<'p> {
             source_bytes,
             packed_bytes,
             padding_bytes: (pages * self.page_bytes).saturating_sub(held),
+            hole_bytes,
             checksum_bytes: packed_bytes - pages * self.page_bytes,
             pages,
         })

@@ -64,7 +64,10 @@ impl PackedField {
         let mut gatherer = Gatherer::new(&engine, vec![self.field().clone()], copies, page_bytes)?;
         let mut window = WriteWindow::new(to);
         for page in 0..len / page_bytes {
-            window.write(page, |bytes| gatherer.fill(page, bytes))?;
+            window.write(page, |bytes| {
+                gatherer.fill(page, bytes)?;
+                Ok(((), bytes.len() as u64))
+            })?;
             if !progress(page_bytes.min(file.len - page * page_bytes)) {
                 return Err(Error::Cancelled);
             }

@@ -30,19 +30,29 @@ impl WriteWindow {
         &self.field
     }
 
-    /// Writes a unit that `fill` puts together, after the oldest one has ended where the window is full.
+    /// Writes a unit that `fill` puts together, after the oldest one has ended where the window is full. `fill` says how many
+    /// of its bytes.
     pub(super) fn write<R>(
         &mut self,
         unit: u64,
-        fill: impl FnOnce(&mut [u8]) -> Result<R>,
+        fill: impl FnOnce(&mut [u8]) -> Result<(R, u64)>,
     ) -> Result<R> {
         while self.under_way.len() >= self.pages_max {
             self.finish_one()?;
         }
         let mut filled = None;
-        let write_all = |bytes: &mut [u8]| filled = Some(fill(bytes));
+        let fill = |bytes: &mut [u8]| match fill(bytes) {
+            Ok((result, stored)) => {
+                filled = Some(Ok(result));
+                stored as usize
+            }
+            Err(e) => {
+                filled = Some(Err(e));
+                bytes.len()
+            }
+        };
         self.under_way
-            .push_back(self.field.shared.write_unit(unit, write_all)?);
+            .push_back(self.field.shared.write_unit(unit, fill)?);
         // It was called, or there is an error.
         filled.unwrap_or(Err(crate::Error::Cancelled))
     }

@@ -21,6 +21,7 @@ pub(super) struct ArrayWriter {
     window: WriteWindow,
     /// Entries of each member's directory pages, level by level: those of its pages first.
     entries: Vec<Vec<Entry>>,
+    spared_bytes: u64,
 }
 
 impl ArrayWriter {
@@ -56,6 +57,7 @@ impl ArrayWriter {
             files,
             window: WriteWindow::new(field),
             entries,
+            spared_bytes: 0,
         })
     }
 
@@ -103,8 +105,10 @@ impl ArrayWriter {
         let array = &self.superblock.array;
         self.window.write(unit, |bytes| {
             fill(bytes)?;
-            let checksum = page_checksum(bytes, array, unit, VERSION);
-            Ok(Entry::present(checksum, VERSION))
+            let stored = Entry::worth_storing(bytes);
+            self.spared_bytes += bytes.len() as u64 - stored;
+            let checksum = page_checksum(&bytes[..stored as usize], array, unit, VERSION);
+            Ok((Entry::present(checksum, VERSION, stored), stored))
         })
     }
 
@@ -114,8 +118,8 @@ impl ArrayWriter {
         self.window.field().shared.sync()
     }
 
-    /// Writes the directories, the superblocks and the names.
-    pub(super) fn finish(mut self, replace: bool) -> Result<()> {
+    /// Writes the directories, the superblocks and the names. Returns how many bytes of the members are not stored.
+    pub(super) fn finish(mut self, replace: bool) -> Result<u64> {
         self.settle()?;
         let members = self.superblock.members;
         let mut superblocks = Vec::with_capacity(members as usize);
@@ -152,7 +156,7 @@ impl ArrayWriter {
             }
             published.push(path);
         }
-        Ok(())
+        Ok(self.spared_bytes)
     }
 
     /// Writes a member's directory from the leaves up; returns the entry of its topmost page.

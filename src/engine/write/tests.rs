@@ -44,6 +44,7 @@ fn page_bytes(seed: u64, page: u64, len: usize) -> Vec<u8> {
 fn write(field: &Field, seed: u64, page: u64) -> crate::Result<Writing> {
     field.shared.write_unit(page, |bytes| {
         bytes.copy_from_slice(&page_bytes(seed, page, bytes.len()));
+        bytes.len()
     })
 }
 

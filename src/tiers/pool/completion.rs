@@ -9,14 +9,14 @@ use crate::tiers::wait::BatchWakes;
 impl Pool {
     /// Lets `fill` put the first `bytes` of a unit into its frames, which hold whatever they held before. The unit was
     /// claimed by the caller ([`super::Claim::Owner`]) and is not submitted yet.
-    pub(crate) fn fill(&self, index: u32, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+    pub(crate) fn fill<R>(&self, index: u32, bytes: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         debug_assert_eq!(self.frame(index).state().phase(), Phase::Loading);
         let capacity = u64::from(self.span(index)) * self.frame_bytes;
         assert!(bytes as u64 <= capacity && self.arena.bytes() > 0);
         // SAFETY: the frames belong to the claimer (phase Loading) and lie in the arena, which is mapped, initialized by
         // the kernel and alive as long as `self`; nobody looks at the bytes of a loading page, and no device was told of
         // them. `bytes` is not more than the unit has (asserted above).
-        fill(unsafe { std::slice::from_raw_parts_mut(self.address(index), bytes) });
+        fill(unsafe { std::slice::from_raw_parts_mut(self.address(index), bytes) })
     }
 
     /// Takes the outcome of a frame's read or write and notifies its waiters.
@@ -61,7 +61,8 @@ impl Pool {
         self.ops.notify_all(waiters, batches);
     }
 
-    /// Zeroes what lies behind the last byte of the file in its last page.
+    /// Zeroes what lies behind the last byte that was to be read or written: behind the end of a file in its last page,
+    /// behind what is stored of a packed one.
     fn clear_tail(&self, index: u32, span: u32) {
         let capacity = u64::from(span) * self.frame_bytes;
         let have = u64::from(self.slots.get(index).expected());

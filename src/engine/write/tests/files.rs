@@ -51,6 +51,7 @@ fn what_is_written_is_read_by_another_engine_on_every_backend() {
                 let writing = field.shared.write_unit(page, |bytes| {
                     // Direct writes never reach behind the end: the last page is what the file has of it.
                     bytes.copy_from_slice(&page_of(seed, page, len));
+                    bytes.len()
                 });
                 under_way.push_back(writing.unwrap());
             }
