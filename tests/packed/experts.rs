@@ -166,7 +166,11 @@ fn the_end_of_an_experts_last_page_is_a_hole_that_nobody_reads() {
             let after = engine.stats();
             let bytes = (range.end - range.start).next_multiple_of(4096);
             assert!(bytes.next_multiple_of(page) - bytes >= 16 << 10);
-            assert_eq!(after.read_bytes - before.read_bytes, bytes, "expert {expert}");
+            assert_eq!(
+                after.read_bytes - before.read_bytes,
+                bytes,
+                "expert {expert}"
+            );
             assert_eq!(after.ios - before.ios, members as u64);
         }
         // The whole page is read where the next one is read with it: then nothing of the hole is seen either.

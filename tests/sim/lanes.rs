@@ -63,3 +63,37 @@ fn prefetch_holds_back_while_demand_is_active_and_has_the_full_depth_ten_millise
     while simulation.step() {}
     assert_eq!(simulation.engine().stats().frames_loading, 0);
 }
+
+#[test]
+fn before_a_depth_is_found_sixteen_mebibytes_are_in_flight_and_no_more() {
+    const LARGE: u64 = 1 << 20;
+    for (queue_depth, wanted) in [(None, 16), (Some(32), 24)] {
+        let disk = Disk::new(11);
+        let content = Random::new(11).bytes(48 * LARGE as usize);
+        disk.add_file(FILE, content, 512).unwrap();
+        let mut faults = Faults::default();
+        faults.latency_ns = (READ_NS, READ_NS);
+        disk.set_faults(faults);
+        let mut machine = Machine::default();
+        machine.frames_max = 32;
+        machine.read_bytes_max = LARGE as u32;
+        let mut builder = Engine::builder().dram_budget(64 << 20).page_size(LARGE);
+        if let Some(reads) = queue_depth {
+            builder = builder.queue_depth(reads);
+        }
+        let mut simulation = Simulation::on(&disk, builder, machine).unwrap();
+        let field = simulation.open(FILE).unwrap();
+        let mut batch = simulation.engine().batch(24).unwrap();
+        for k in 0..24 {
+            let page = 2 * k * LARGE..(2 * k + 1) * LARGE;
+            batch.submit(&field, page, k).unwrap();
+        }
+        batch.flush();
+        let mut most = 0;
+        while disk.log().len() < 24 || disk.reads_in_flight() > 0 {
+            assert!(simulation.step_within(Duration::from_micros(100)));
+            most = most.max(disk.reads_in_flight());
+        }
+        assert_eq!(most, wanted, "{queue_depth:?}");
+    }
+}

@@ -14,6 +14,9 @@
 const LEVELS: [u32; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 /// Depth before anything is known: the knee of most solid-state disks.
 pub(crate) const DEPTH_AT_FIRST: u32 = 32;
+/// And no more bytes than these: a device of 50 GB/s that needs 300 µs is full with them, and of a large burst the first
+/// reads are there, to be checked and computed on, while the last are on their way.
+const BYTES_AT_FIRST: u64 = 16 << 20;
 /// The greatest depth that is tried.
 pub(crate) const DEPTH_FOUND_MAX: u32 = 256;
 /// The share of the greatest throughput that is enough.
@@ -145,6 +148,14 @@ impl DepthControl {
     /// Reads that may be in flight now.
     pub(super) fn limit(&self) -> u32 {
         LEVELS[self.level]
+    }
+
+    /// Bytes that may be in flight before another read is issued.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        match self.state {
+            State::First => BYTES_AT_FIRST,
+            _ => u64::MAX,
+        }
     }
 
     /// The depth that was found last, once one was.

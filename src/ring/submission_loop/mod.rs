@@ -93,6 +93,8 @@ pub(crate) struct SubmissionLoop<B, F> {
     idle: Vec<u32>,
     /// Reads and writes that may be in flight now.
     limit: u32,
+    /// And bytes, before another one is issued.
+    limit_bytes: u64,
     depth: Option<Box<DepthControl>>,
     /// Pieces that wait for their next attempt: (time, piece).
     delayed: Vec<(u64, u32)>,
@@ -148,6 +150,9 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
             pieces: vec![Piece::idle(); depth as usize].into_boxed_slice(),
             idle: (0..depth).rev().collect(),
             limit: control.as_ref().map_or(depth, |control| control.limit()),
+            limit_bytes: control
+                .as_ref()
+                .map_or(u64::MAX, |control| control.limit_bytes()),
             depth: control,
             delayed: Vec::with_capacity(depth as usize),
             completions: Vec::with_capacity(depth as usize),
@@ -206,23 +211,24 @@ impl<B: Backend, F: FnMut(Event)> SubmissionLoop<B, F> {
 
     /// True where another read or write may be issued.
     pub(super) fn has_room(&self) -> bool {
-        self.config.depth - (self.idle.len() as u32) < self.limit
+        self.config.depth - (self.idle.len() as u32) < self.limit && self.bytes < self.limit_bytes
     }
 
     /// Tells the depth control whether reads wait for nothing but the depth. What they come to beside writes says
     /// nothing of it.
     fn adapt_depth(&mut self) {
+        let full = !self.has_room();
         let Some(control) = &mut self.depth else {
             return;
         };
         let waiting = !self.demand.is_empty() || !self.prefetch.is_empty();
-        let full = self.config.depth - (self.idle.len() as u32) >= self.limit;
         if self.writes == 0 {
             control.round(self.now_ns, waiting && full);
         } else {
             control.disturbed(self.now_ns);
         }
         self.limit = control.limit();
+        self.limit_bytes = control.limit_bytes();
         let found = u64::from(control.found().unwrap_or(0));
         let shown = &self.shared.counters.depth_found;
         if shown.load(Relaxed) != found {
