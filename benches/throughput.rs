@@ -1,30 +1,103 @@
 //! Random reads with a window that slides, beside fio with huge-page buffers, fio with its default buffers, and fio
 //! against itself.
 //!
-//! `cargo bench --bench throughput`. fio's huge-page buffers need reserved huge pages (`sysctl vm.nr_hugepages=200`, as
+//! `cargo bench --bench throughput`; with `-- checksums` a packed field of such bytes is read, and beside it its file without
+//! checksums, by the engine and by fio. fio's huge-page buffers need reserved huge pages (`sysctl vm.nr_hugepages=200`, as
 //! root); without them that row is left out. The pool is little larger than the window, as fio's buffers are: what is
-//! read into a large one goes to memory that no cache holds.
+//! read into a large one goes to memory that no cache holds. That of a packed field also holds the directory: 16 bytes a page.
 
 #![allow(clippy::expect_used)]
 
 mod support;
 
-use ringfield::Engine;
+use ringfield::{Engine, Field, Pack, PackedInfo};
+use std::fs::File;
 use std::hint::black_box;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use support::{
     FIO_BATCHED, Random, Sample, TestFile, cpu_seconds, fio, median, rounds, seconds, spread,
 };
 
-/// The engine, with `depth` reads of `bs` bytes in flight from one thread.
-fn window(file: &TestFile, bs: u64, depth: usize) -> (Sample, String) {
+const FILE_BYTES: u64 = 2 << 30;
+
+/// A file that is removed at the end.
+struct Made(PathBuf);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The bytes of a file as a model of one tensor.
+fn model_of(file: &Path) -> Made {
+    let model = Made(file.with_extension("safetensors"));
+    let bytes = std::fs::metadata(file).expect("the test file").len();
+    let rows = bytes / 4096;
+    let header =
+        format!(r#"{{"t":{{"dtype":"U8","shape":[{rows},4096],"data_offsets":[0,{bytes}]}}}}"#);
+    let mut into = File::create(&model.0).expect("room for a model");
+    let written = into
+        .write_all(&(header.len() as u64).to_le_bytes())
+        .and_then(|()| into.write_all(header.as_bytes()))
+        .and_then(|()| {
+            let from = File::open(file)?;
+            std::io::copy(&mut from.take(bytes), &mut into)
+        });
+    written.expect("room for a model");
+    model
+}
+
+/// That model as a packed field with pages of `bs` bytes.
+fn packed_of(model: &Path, bs: u64) -> Made {
+    let packed = Made(model.with_extension("rf"));
+    Pack::new([model])
+        .page_size(bs)
+        .run([&packed.0], |_| true)
+        .expect("room for a packed field");
+    packed
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy)]
+enum Opened {
+    AsItIs,
+    /// With its checksums.
+    Packed,
+}
+
+/// An engine with room for a window of `depth` reads of `bs` bytes, and the file.
+fn open(path: &Path, bs: u64, depth: usize, opened: Opened) -> (Engine, Field) {
+    let directory = match opened {
+        Opened::AsItIs => 0,
+        Opened::Packed => PackedInfo::read(path).expect("a member").pages / (bs / 16) + 8,
+    };
     let engine = Engine::builder()
-        .dram_budget(bs * depth as u64 * 2 + (7 << 19))
+        // Directory pages are spared while they take at most half of the frames.
+        .dram_budget(bs * (depth as u64 * 2).max(directory) + bs * directory + (7 << 19))
         .page_size(bs)
         .queue_depth(depth as u32)
         .build()
         .expect("an engine");
-    let field = engine.open(&file.path).expect("the test file");
+    let field = match opened {
+        Opened::AsItIs => engine.open(path).expect("the test file"),
+        Opened::Packed => engine.open_array([path]).expect("a packed field"),
+    };
+    if let Opened::Packed = opened {
+        // All of the directory.
+        for page in (0..field.len() / bs).step_by((bs / 16) as usize) {
+            field.read(page * bs..(page + 1) * bs).expect("a read");
+        }
+    }
+    (engine, field)
+}
+
+/// The engine, with `depth` reads of `bs` bytes in flight from one thread.
+fn window(path: &Path, bs: u64, depth: usize, opened: Opened) -> (Sample, String) {
+    let (engine, field) = open(path, bs, depth, opened);
+    let before = engine.stats();
     let blocks = field.len() / bs;
     let mut batch = engine.batch(depth).expect("a batch");
     let mut random = Random(0x2545_f491_4f6c_dd1d ^ u64::from(std::process::id()));
@@ -59,20 +132,30 @@ fn window(file: &TestFile, bs: u64, depth: usize) -> (Sample, String) {
     drop(batch);
     let stats = engine.stats();
     // Pages that were in the pool are no reads of the device.
-    let missed = 1.0 - stats.hit_share();
+    let (hits, misses) = (stats.hits - before.hits, stats.misses - before.misses);
+    let missed = misses as f64 / (hits + misses).max(1) as f64;
     let mut sample = Sample::of(&mut latencies, elapsed, cpu);
     sample.iops *= missed;
     sample.cpu_us_per_io /= missed;
-    let flags = format!(
+    let mut flags = format!(
         "fixed {:.0} %, hits {:.1} %",
         stats.fixed_share() * 100.0,
-        stats.hit_share() * 100.0
+        (1.0 - missed) * 100.0
     );
+    if let Opened::Packed = opened {
+        let checked = stats.checked_pages - before.checked_pages;
+        flags += &format!(
+            ", {:.2} checks a read, {:.1} GB/s a core",
+            checked as f64 / misses.max(1) as f64,
+            bs as f64 / stats.verify_ns[0].max(1) as f64
+        );
+    }
     (sample, flags)
 }
 
 fn main() {
-    let file = TestFile::new(2 << 30);
+    let file = TestFile::new(FILE_BYTES);
+    let checksums = std::env::args().any(|argument| argument == "checksums");
     {
         let engine = Engine::builder()
             .dram_budget(16 << 20)
@@ -89,51 +172,78 @@ fn main() {
         "# ratios of IOPS, medians of {} rounds (smallest..largest)",
         rounds()
     );
+    let model = checksums.then(|| model_of(&file.path));
     for bs in [4096u64, 65_536, 1 << 20] {
+        let packed = model.as_ref().map(|model| packed_of(&model.0, bs));
+        let path = packed.as_ref().map_or(&*file.path, |packed| &*packed.0);
         for depth in [4u32, 16, 32, 128] {
-            let batched: &[&str] = if depth > 4 { &FIO_BATCHED } else { &[] };
-            let huge: Vec<&str> = batched
-                .iter()
-                .copied()
-                .chain(["--iomem=mmaphuge"])
-                .collect();
-            let mut rows: [Vec<Sample>; 4] = Default::default();
-            let mut flags = String::new();
-            for _ in 0..rounds() {
-                let (ours, f) = window(&file, bs, depth as usize);
-                flags = f;
-                rows[0].push(ours);
-                let Some(peer) = fio(&file.path, bs, depth, batched) else {
-                    println!("SKIPPED: fio is not installed");
-                    return;
-                };
-                rows[1].push(peer);
-                rows[2].extend(fio(&file.path, bs, depth, &huge));
-                rows[3].extend(fio(&file.path, bs, depth, batched));
+            if !compare(path, bs, depth, checksums) {
+                println!("SKIPPED: fio is not installed");
+                return;
             }
-            let ratio = |a: usize, b: usize| {
-                let pairs: Vec<f64> = rows[a]
-                    .iter()
-                    .zip(&rows[b])
-                    .map(|(a, b)| a.iops / b.iops)
-                    .collect();
-                if pairs.len() < rounds() {
-                    "no huge pages".into()
-                } else {
-                    spread(pairs)
-                }
-            };
-            println!(
-                "{:>4} KiB depth {depth:<3}  engine {:.0} IOPS, p50 {:.0} us, p99 {:.0} us, cpu {:.1} us/io   to fio huge {}   to fio default {}   fio A/A {}   ({flags})",
-                bs >> 10,
-                median(rows[0].iter().map(|s| s.iops)),
-                median(rows[0].iter().map(|s| s.p50_us)),
-                median(rows[0].iter().map(|s| s.p99_us)),
-                median(rows[0].iter().map(|s| s.cpu_us_per_io)),
-                ratio(0, 2),
-                ratio(0, 1),
-                ratio(3, 1),
-            );
         }
     }
+}
+
+/// A row; false where there is no fio.
+fn compare(path: &Path, bs: u64, depth: u32, checksums: bool) -> bool {
+    let batched: &[&str] = if depth > 4 { &FIO_BATCHED } else { &[] };
+    let huge: Vec<&str> = batched
+        .iter()
+        .copied()
+        .chain(["--iomem=mmaphuge"])
+        .collect();
+    let mut rows: [Vec<Sample>; 5] = Default::default();
+    let mut flags = String::new();
+    for _ in 0..rounds() {
+        let opened = match checksums {
+            true => Opened::Packed,
+            false => Opened::AsItIs,
+        };
+        let (ours, f) = window(path, bs, depth as usize, opened);
+        flags = f;
+        rows[0].push(ours);
+        if checksums {
+            rows[4].push(window(path, bs, depth as usize, Opened::AsItIs).0);
+        }
+        let Some(peer) = fio(path, bs, depth, batched) else {
+            return false;
+        };
+        rows[1].push(peer);
+        rows[2].extend(fio(path, bs, depth, &huge));
+        rows[3].extend(fio(path, bs, depth, batched));
+    }
+    let ratio = |a: usize, b: usize| {
+        let pairs: Vec<f64> = rows[a]
+            .iter()
+            .zip(&rows[b])
+            .map(|(a, b)| a.iops / b.iops)
+            .collect();
+        if pairs.len() < rounds() {
+            "no huge pages".into()
+        } else {
+            spread(pairs)
+        }
+    };
+    let plain = match checksums {
+        true => format!(
+            "   without checksums to fio huge {}   to fio default {}   with to without {}",
+            ratio(4, 2),
+            ratio(4, 1),
+            ratio(0, 4)
+        ),
+        false => String::new(),
+    };
+    println!(
+        "{:>4} KiB depth {depth:<3}  engine {:.0} IOPS, p50 {:.0} us, p99 {:.0} us, cpu {:.1} us/io   to fio huge {}   to fio default {}   fio A/A {}{plain}   ({flags})",
+        bs >> 10,
+        median(rows[0].iter().map(|s| s.iops)),
+        median(rows[0].iter().map(|s| s.p50_us)),
+        median(rows[0].iter().map(|s| s.p99_us)),
+        median(rows[0].iter().map(|s| s.cpu_us_per_io)),
+        ratio(0, 2),
+        ratio(0, 1),
+        ratio(3, 1),
+    );
+    true
 }

@@ -35,11 +35,14 @@ def rounds_of(model, options):
                      "--page-size", options.page_size])
         packed = compare.Ringfield(field, options.threads, "eight-bit")
         packed.plan_once = plain.plan_once
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             for name, share in (("1/2", 0.5), ("1/4", 0.25)):
                 limit = int(BESIDE_BYTES + share * size)
                 dram = (limit - kv - plain.plan_once["beside_bytes"] - compare.PROGRAM_BYTES) // compare.MIB * compare.MIB
-                got = [side.run(200, ["-p", compare.PROMPT], dram=dram, limit=limit) for side in (plain, packed)]
+                # Who runs first takes turns.
+                sides = [plain, packed] if number % 2 == 0 else [packed, plain]
+                got = [side.run(200, ["-p", compare.PROMPT], dram=dram, limit=limit) for side in sides]
+                got = got if number % 2 == 0 else got[::-1]
                 if got[0]["tokens"] != got[1]["tokens"]:
                     raise compare.Failed("the packed model says something else")
                 rows[name].append([run["tok_per_s"] for run in got])
