@@ -23,6 +23,8 @@ const SPIN_DEPTH: u32 = 8;
 const SPIN_NS: u64 = 30_000;
 /// Bytes of checked pages worth waking up for.
 const CHECKED_BYTES: u64 = 256 << 10;
+/// Bytes that are checked before results that suffice go to the host, which may have the next reads to submit.
+const CHECKED_AT_ONCE: u64 = 64 << 10;
 const NO_OP: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,7 @@ pub struct Batch {
     idle: Vec<u32>,
     staged: VecDeque<u32>,
     ready: VecDeque<u32>,
+    /// Entries that were notified and not looked at since, oldest first.
     notified: Vec<u32>,
     requests: Requests,
     in_flight: u32,
@@ -385,7 +388,9 @@ impl Batch {
         loop {
             let ready = self.ready.len();
             if ready >= min.max(1) || (self.in_flight == 0 && self.staged.is_empty()) {
-                self.collect(0);
+                if self.notified.is_empty() {
+                    self.collect(0, ready);
+                }
                 return self.ready.len();
             }
             if self.in_flight == 0 {
@@ -397,7 +402,7 @@ impl Batch {
                 continue;
             }
             let missing = (min.max(1) - ready).min(self.in_flight as usize);
-            self.collect(missing as u32);
+            self.collect(missing as u32, min.max(1));
             self.flush();
         }
     }
@@ -416,11 +421,13 @@ impl Batch {
         self.in_flight = 0;
     }
 
-    /// Takes in what was notified, after waiting for `want` of it.
-    fn collect(&mut self, want: u32) {
+    /// Takes in what was notified, after waiting for `want` of it where there is nothing; where pages have to be checked, no
+    /// more than it takes to have `enough` results, and some.
+    fn collect(&mut self, want: u32, enough: usize) {
         let timeout = self.patience();
         // Pages with checksums are checked while others are on their way, not when all are there.
         let want = match self.fields.iter().any(|field| field.array.is_some()) {
+            _ if !self.notified.is_empty() => 0,
             true => want.min((CHECKED_BYTES / self.core.pool.frame_bytes).max(1) as u32),
             false => want,
         };
@@ -448,11 +455,18 @@ impl Batch {
         if let Some(ring) = ring {
             ring.set_batch_want(0);
         }
-        let mut notified = std::mem::take(&mut self.notified);
-        for index in notified.drain(..) {
+        let (mut looked_at, mut checked_bytes) = (0, 0);
+        while let Some(&index) = self.notified.get(looked_at)
+            && (checked_bytes < CHECKED_AT_ONCE || self.ready.len() < enough)
+        {
+            looked_at += 1;
+            let entry = &self.entries[index as usize];
+            if self.fields[entry.field as usize].array.is_some() {
+                checked_bytes += u64::from(entry.count) * self.core.pool.frame_bytes;
+            }
             self.advance(index);
         }
-        self.notified = notified;
+        self.notified.drain(..looked_at);
         if timeout.is_some() {
             self.time_out();
         }
@@ -553,7 +567,7 @@ impl Batch {
         let mut give_up_ns = None;
         self.start_staged(true, &mut give_up_ns);
         while self.in_flight > 0 || !self.staged.is_empty() {
-            self.collect(self.in_flight);
+            self.collect(self.in_flight, usize::MAX);
             self.start_staged(true, &mut give_up_ns);
         }
         self.core.feed_plan();

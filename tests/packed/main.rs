@@ -19,6 +19,7 @@ mod async_and_batch;
 mod damage;
 mod experts;
 mod format;
+mod in_turn;
 mod interrupted;
 mod made;
 mod members;

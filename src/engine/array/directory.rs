@@ -38,7 +38,7 @@ impl Entry {
     pub(crate) fn present(checksum: u64, version: u64, stored: u64) -> Entry {
         Entry {
             checksum,
-            word: version << 24 | stored / BLOCK_BYTES << 8 | PRESENT,
+            word: version << 24 | (stored / BLOCK_BYTES) << 8 | PRESENT,
         }
     }
 
