@@ -468,7 +468,8 @@ fn two_superblocks_that_differ_are_told_apart() {
     assert!(matches!(&errors[..], [Error::Malformed { what, .. }] if what.contains("checksum")));
     // Both say what cannot be, or what is not known.
     for (at, field, said) in [
-        (at::VERSION, 2u32.to_le_bytes().to_vec(), "version 2"),
+        (at::VERSION, 1u32.to_le_bytes().to_vec(), "version 1"),
+        (at::VERSION, 3u32.to_le_bytes().to_vec(), "version 3"),
         (at::FEATURES, 2u64.to_le_bytes().to_vec(), "feature 1"),
         (at::MEMBER, 1u32.to_le_bytes().to_vec(), "member 1 of 1"),
         (at::LEN, (1u64 << 40).to_le_bytes().to_vec(), "parts lie at"),

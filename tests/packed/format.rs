@@ -182,7 +182,7 @@ impl Sparse {
         for copy in 0..2u32 {
             let mut bytes = b"\x89RNGF\r\n\x1a".to_vec();
             bytes.extend(0x0102_0304u32.to_le_bytes());
-            bytes.extend(1u32.to_le_bytes());
+            bytes.extend(2u32.to_le_bytes());
             bytes.extend([0; 16]);
             bytes.extend(self.array);
             bytes.extend((member as u32).to_le_bytes());

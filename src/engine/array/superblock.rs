@@ -14,7 +14,7 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89RNGF\r\n\x1a";
 /// Reads as another number where bytes are stored the other way round.
 const BYTE_ORDER: u32 = 0x0102_0304;
 /// May change before ringfield 1.0.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// XXH3, 64 bits.
 const CHECKSUM_XXH3: u32 = 1;
 const CHECKSUM_AT: usize = SUPERBLOCK_BYTES as usize - 8;
@@ -406,7 +406,8 @@ mod tests {
     fn what_a_reader_does_not_know_is_refused_by_name() {
         for (at, field, why) in [
             (8, &0x0403_0201u32.to_le_bytes()[..], "big-endian"),
-            (12, &2u32.to_le_bytes(), "version 2"),
+            (12, &1u32.to_le_bytes(), "version 1"),
+            (12, &3u32.to_le_bytes(), "version 3"),
             (16, &(1u64 << 9 | 1).to_le_bytes(), "feature 9"),
             (48, &3u32.to_le_bytes(), "member 3 of 3"),
             (52, &0u32.to_le_bytes(), "of 0"),

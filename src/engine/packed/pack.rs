@@ -85,10 +85,10 @@ pub struct Packed {
     pub packed_bytes: u64,
     /// Of these, bytes behind the last row of a page and between tensors.
     pub padding_bytes: u64,
-    /// Of all these, zeros at the end of pages that are neither stored nor read: holes of the files.
-    pub hole_bytes: u64,
     /// Of these, superblocks and directories.
     pub checksum_bytes: u64,
+    /// Of both, zeros at the end of pages that are neither stored nor read: holes of the files.
+    pub hole_bytes: u64,
     /// Pages of the array.
     pub pages: u64,
 }
