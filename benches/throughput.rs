@@ -94,8 +94,17 @@ fn open(path: &Path, bs: u64, depth: usize, opened: Opened) -> (Engine, Field) {
     (engine, field)
 }
 
+/// What the host does with what it has read.
+#[derive(Clone, Copy, PartialEq)]
+enum Host {
+    /// It looks at the first byte.
+    Idle,
+    /// At all of them: what comes from the device is in no cache of the processor, but where it was checked.
+    Reads,
+}
+
 /// The engine, with `depth` reads of `bs` bytes in flight from one thread.
-fn window(path: &Path, bs: u64, depth: usize, opened: Opened) -> (Sample, String) {
+fn window(path: &Path, bs: u64, depth: usize, opened: Opened, host: Host) -> (Sample, String) {
     let (engine, field) = open(path, bs, depth, opened);
     let before = engine.stats();
     let blocks = field.len() / bs;
@@ -122,6 +131,10 @@ fn window(path: &Path, bs: u64, depth: usize, opened: Opened) -> (Sample, String
         while let Some(ready) = batch.next() {
             let view = ready.view().expect("a read");
             black_box(view.as_slice().map(|bytes| bytes[0]));
+            if host == Host::Reads {
+                let words = view.chunks().flat_map(|bytes| bytes.as_chunks().0);
+                black_box(words.fold(0, |sum, &word| sum ^ u64::from_ne_bytes(word)));
+            }
             let place = ready.tag() as usize;
             latencies.push((now - begun[place]).as_nanos() as u32);
             free.push(place);
@@ -193,18 +206,21 @@ fn compare(path: &Path, bs: u64, depth: u32, checksums: bool) -> bool {
         .copied()
         .chain(["--iomem=mmaphuge"])
         .collect();
-    let mut rows: [Vec<Sample>; 5] = Default::default();
+    let mut rows: [Vec<Sample>; 7] = Default::default();
     let mut flags = String::new();
     for _ in 0..rounds() {
         let opened = match checksums {
             true => Opened::Packed,
             false => Opened::AsItIs,
         };
-        let (ours, f) = window(path, bs, depth as usize, opened);
+        let (ours, f) = window(path, bs, depth as usize, opened, Host::Idle);
         flags = f;
         rows[0].push(ours);
         if checksums {
-            rows[4].push(window(path, bs, depth as usize, Opened::AsItIs).0);
+            let window = |opened, host| window(path, bs, depth as usize, opened, host).0;
+            rows[4].push(window(Opened::AsItIs, Host::Idle));
+            rows[5].push(window(Opened::Packed, Host::Reads));
+            rows[6].push(window(Opened::AsItIs, Host::Reads));
         }
         let Some(peer) = fio(path, bs, depth, batched) else {
             return false;
@@ -227,10 +243,11 @@ fn compare(path: &Path, bs: u64, depth: u32, checksums: bool) -> bool {
     };
     let plain = match checksums {
         true => format!(
-            "   without checksums to fio huge {}   to fio default {}   with to without {}",
+            "   without checksums to fio huge {}   to fio default {}   with to without {}, where the host reads all bytes {}",
             ratio(4, 2),
             ratio(4, 1),
-            ratio(0, 4)
+            ratio(0, 4),
+            ratio(5, 6)
         ),
         false => String::new(),
     };

@@ -21,10 +21,9 @@ const CAPACITY_MAX: usize = 1 << 20;
 const SPIN_DEPTH: u32 = 8;
 /// for this long, in nanoseconds.
 const SPIN_NS: u64 = 30_000;
-/// Bytes of checked pages worth waking up for.
+/// Bytes of pages to be checked worth waking up for, and as many are checked before results that suffice go to the host,
+/// which may have the next reads to submit.
 const CHECKED_BYTES: u64 = 256 << 10;
-/// Bytes that are checked before results that suffice go to the host, which may have the next reads to submit.
-const CHECKED_AT_ONCE: u64 = 64 << 10;
 const NO_OP: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -457,7 +456,7 @@ impl Batch {
         }
         let (mut looked_at, mut checked_bytes) = (0, 0);
         while let Some(&index) = self.notified.get(looked_at)
-            && (checked_bytes < CHECKED_AT_ONCE || self.ready.len() < enough)
+            && (checked_bytes < CHECKED_BYTES || self.ready.len() < enough)
         {
             looked_at += 1;
             let entry = &self.entries[index as usize];
