@@ -33,9 +33,11 @@ impl Drop for Made {
 
 /// The bytes of a file as a model of one tensor.
 fn model_of(file: &Path) -> Made {
-    let model = Made(file.with_extension("safetensors"));
-    let bytes = std::fs::metadata(file).expect("the test file").len();
-    let rows = bytes / 4096;
+    // A name of its own: beside a file of the user's there may be others.
+    let name = format!("ringfield-bench-{}.safetensors", std::process::id());
+    let model = Made(std::env::current_dir().expect("a directory").join(name));
+    let rows = std::fs::metadata(file).expect("the test file").len() / 4096;
+    let bytes = rows * 4096;
     let header =
         format!(r#"{{"t":{{"dtype":"U8","shape":[{rows},4096],"data_offsets":[0,{bytes}]}}}}"#);
     let mut into = File::create(&model.0).expect("room for a model");

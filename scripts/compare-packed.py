@@ -26,12 +26,12 @@ BESIDE_BYTES = 34_000_000
 def rounds_of(model, options):
     plain = compare.Ringfield(model, options.threads, "eight-bit")
     plain.plan_once = plain.plan()
-    field = model + ".rf"
+    field = f"{model}.{os.getpid()}.rf"
     size = os.path.getsize(model)
     kv = compare.CONTEXT * plain.plan_once["kv_bytes_per_token"]
     rows = {"1/2": [], "1/4": []}
     try:
-        compare.run(["target/release/ringfield", "pack", model, "--out", field, "--replace",
+        compare.run(["target/release/ringfield", "pack", model, "--out", field,
                      "--page-size", options.page_size])
         packed = compare.Ringfield(field, options.threads, "eight-bit")
         packed.plan_once = plain.plan_once

@@ -51,16 +51,8 @@ impl Pool {
 
     /// Zeroes what lies behind the first `stored` bytes of a page that the caller checks ([`Pool::begin_check`]).
     pub(crate) fn clear_behind(&self, index: u32, stored: u64) {
-        debug_assert_eq!(self.frame(index).state().phase(), Phase::Checking);
-        let capacity = u64::from(self.span(index)) * self.frame_bytes;
         // What the read left out is zero already.
-        let have = capacity.min(u64::from(self.slots.get(index).expected()));
-        if stored < have && self.arena.bytes() > 0 {
-            let tail = self.address(index).wrapping_add(stored as usize);
-            // SAFETY: who checks a page has its frames alone until the check has ended (phase Checking): no device writes
-            // to them, and nobody else looks at them. `tail` to `tail + (have - stored)` lies inside them.
-            unsafe { tail.write_bytes(0, (have - stored) as usize) };
-        }
+        self.clear(index, stored..u64::from(self.slots.get(index).expected()));
     }
 
     /// The page is what its checksum says, or is not.

@@ -5,6 +5,7 @@ use crate::ring::fault::Fault;
 use crate::sync::Ordering;
 use crate::tiers::frame::Phase;
 use crate::tiers::wait::BatchWakes;
+use std::ops::Range;
 
 impl Pool {
     /// Lets `fill` put the first `bytes` of a unit into its frames, which hold whatever they held before. The unit was
@@ -65,12 +66,21 @@ impl Pool {
     /// behind what is stored of a packed one.
     fn clear_tail(&self, index: u32, span: u32) {
         let capacity = u64::from(span) * self.frame_bytes;
-        let have = u64::from(self.slots.get(index).expected());
-        if have < capacity && self.arena.bytes() > 0 {
-            let tail = self.address(index).wrapping_add(have as usize);
-            // SAFETY: the frames of this unit belong to whoever completes its read (phase Loading), and `tail` to
-            // `tail + (capacity - have)` lies inside them.
-            unsafe { tail.write_bytes(0, (capacity - have) as usize) };
+        self.clear(index, u64::from(self.slots.get(index).expected())..capacity);
+    }
+
+    /// Zeroes bytes of a unit that the caller completes the read of, or checks.
+    pub(super) fn clear(&self, index: u32, bytes: Range<u64>) {
+        let phase = self.frame(index).state().phase();
+        debug_assert!(matches!(phase, Phase::Loading | Phase::Checking));
+        let capacity = u64::from(self.span(index)) * self.frame_bytes;
+        let end = bytes.end.min(capacity);
+        if bytes.start < end && self.arena.bytes() > 0 {
+            let first = self.address(index).wrapping_add(bytes.start as usize);
+            // SAFETY: who completes a read (phase Loading) or checks a page (phase Checking) has the unit's frames alone:
+            // no device writes to them any more, and nobody looks at them before the next phase. The bytes from `first` on
+            // end where the unit does at the latest, and it lies in the arena.
+            unsafe { first.write_bytes(0, (end - bytes.start) as usize) };
         }
     }
 
