@@ -70,12 +70,10 @@ enum Opened {
     Packed,
 }
 
-/// An engine with room for a window of `depth` reads of `bs` bytes, and the file.
+/// An engine with room for a window of `depth` reads of `bs` bytes, and the file. A packed field gets the same pool
+/// whichever way it is opened: what is read into a larger one is read into colder memory.
 fn open(path: &Path, bs: u64, depth: usize, opened: Opened) -> (Engine, Field) {
-    let directory = match opened {
-        Opened::AsItIs => 0,
-        Opened::Packed => PackedInfo::read(path).expect("a member").pages / (bs / 16) + 8,
-    };
+    let directory = PackedInfo::read(path).map_or(0, |info| info.pages / (bs / 16) + 8);
     let engine = Engine::builder()
         // Directory pages are spared while they take at most half of the frames.
         .dram_budget(bs * (depth as u64 * 2).max(directory) + bs * directory + (7 << 19))

@@ -130,7 +130,7 @@ impl Requests {
     }
 
     /// Adds the requests of an entry.
-    fn add_all(&mut self, field: &FieldShared, mut chains: Chains) {
+    fn add_all(&mut self, field: &FieldShared, chains: &mut Chains) {
         for (number, chain) in chains.take_used() {
             if let Some(Some(member)) = field.members.get(number) {
                 self.add(&field.core.pool.slots, member.ring.clone(), chain);
@@ -287,11 +287,12 @@ impl Batch {
             self.ready.push_back(index);
             return true;
         };
+        let mut chains = Chains::new();
         loop {
-            match field.try_claim(entry.first, entry.count) {
-                Ok((pinned, chains)) => {
+            match field.try_claim(entry.first, entry.count, &mut chains) {
+                Ok(pinned) => {
                     entry.pinned = pinned;
-                    self.requests.add_all(field, chains);
+                    self.requests.add_all(field, &mut chains);
                     break;
                 }
                 Err(exhausted) => {

@@ -1,21 +1,24 @@
-//! Requests of one call, sorted by the member of the array whose device they are for.
+//! Requests of one call, sorted by the member of the array whose device they are for. Passed by reference, never moved:
+//! that would copy the room for all members.
 
 use super::array::MEMBERS_MAX;
 use super::field::FieldShared;
 use crate::ring::lane::{Chain, Lane, Request, Slots};
 
-/// See the module. In a field of one file there is one chain.
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Chains {
-    chains: [Chain; MEMBERS_MAX as usize],
-    members: usize,
+    /// Of a field's only file, or an array's first member.
+    first: Chain,
+    /// Of the other members: most fields have none, and need not pay for them.
+    others: Option<[Chain; MEMBERS_MAX as usize - 1]>,
 }
 
 impl Chains {
-    fn new(members: usize) -> Chains {
+    pub(crate) const fn new() -> Chains {
         Chains {
-            chains: [const { Chain::new() }; MEMBERS_MAX as usize],
-            members,
+            first: Chain::new(),
+            others: None,
         }
     }
 
@@ -28,21 +31,29 @@ impl Chains {
         frame: u32,
         request: Request,
     ) {
-        if let Some(chain) = self.chains.get_mut(field.member_number(unit) as usize) {
+        let chain = match field.member_number(unit).checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(other) => self
+                .others
+                .get_or_insert([const { Chain::new() }; MEMBERS_MAX as usize - 1])
+                .get_mut(other as usize),
+        };
+        if let Some(chain) = chain {
             slots.link(frame, request, chain);
         }
     }
 
     /// The chains that hold anything, and whose they are.
     pub(crate) fn used(&self) -> impl Iterator<Item = (usize, &Chain)> {
-        let chains = self.chains.iter().take(self.members).enumerate();
-        chains.filter(|(_, chain)| !chain.is_empty())
+        let chains = std::iter::once(&self.first).chain(self.others.iter().flatten());
+        chains.enumerate().filter(|(_, chain)| !chain.is_empty())
     }
 
     /// Takes those chains.
     pub(crate) fn take_used(&mut self) -> impl Iterator<Item = (usize, Chain)> {
-        let chains = self.chains.iter_mut().take(self.members).enumerate();
+        let chains = std::iter::once(&mut self.first).chain(self.others.iter_mut().flatten());
         chains
+            .enumerate()
             .filter(|(_, chain)| !chain.is_empty())
             .map(|(member, chain)| (member, std::mem::replace(chain, Chain::new())))
     }
@@ -61,11 +72,6 @@ impl Chains {
 }
 
 impl FieldShared {
-    /// Room for the requests of a call.
-    pub(crate) fn chains(&self) -> Chains {
-        Chains::new(self.members.len())
-    }
-
     /// Hands requests to the devices, one submission for each.
     pub(crate) fn submit(&self, lane: Lane, chains: &Chains) {
         for (number, chain) in chains.used() {

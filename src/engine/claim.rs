@@ -91,7 +91,7 @@ impl FieldShared {
     }
 
     /// Pins or claims `count` units from `first` on, and where one of them has to be checked the directory pages above
-    /// them; the requests for those to be read are in the chains.
+    /// them, up to those that are there; the requests for what is to be read go to `own`, which is empty.
     ///
     /// # Errors
     /// [`Exhausted`] with nothing pinned and nothing claimed.
@@ -99,7 +99,8 @@ impl FieldShared {
         &self,
         first: u64,
         count: u32,
-    ) -> std::result::Result<(Pinned, Chains), Exhausted> {
+        own: &mut Chains,
+    ) -> std::result::Result<Pinned, Exhausted> {
         let mut pinned = Pinned {
             first,
             count: 0,
@@ -108,14 +109,13 @@ impl FieldShared {
             nodes: 0,
         };
         let mut queued_ns = 0;
-        let mut own = self.chains();
         let last = first + u64::from(count) - 1;
         for unit in first..=last {
             let span = self.geometry.span;
-            let claim = match self.claim_one(unit, span, unit == last, &mut queued_ns, &mut own) {
+            let claim = match self.claim_one(unit, span, unit == last, &mut queued_ns, own) {
                 Ok(claim) => claim,
                 Err(exhausted) => {
-                    self.give_up(&own, pinned);
+                    self.give_up(own, pinned);
                     return Err(exhausted);
                 }
             };
@@ -131,23 +131,32 @@ impl FieldShared {
         if let Some(array) = self.array.as_deref()
             && pinned.loading > 0
         {
-            for k in 0..array.nodes_above(first, count) {
-                let node = self.node(&pinned, k);
-                match self.claim_one(node, 1, true, &mut queued_ns, &mut own) {
-                    Ok(claim) => {
-                        pinned.nodes += 1;
-                        if !matches!(claim, Claim::Hit(_)) {
-                            pinned.loading = count + pinned.nodes;
+            for level in 0.. {
+                let nodes = array.nodes_at(first, count, level);
+                let mut resident = true;
+                for _ in 0..nodes {
+                    let node = self.node(&pinned, pinned.nodes);
+                    match self.claim_one(node, 1, true, &mut queued_ns, own) {
+                        Ok(claim) => {
+                            pinned.nodes += 1;
+                            if !matches!(claim, Claim::Hit(_)) {
+                                pinned.loading = count + pinned.nodes;
+                                resident = false;
+                            }
+                        }
+                        Err(exhausted) => {
+                            self.give_up(own, pinned);
+                            return Err(exhausted);
                         }
                     }
-                    Err(exhausted) => {
-                        self.give_up(&own, pinned);
-                        return Err(exhausted);
-                    }
+                }
+                // What is resident has been checked, and needs nothing above it.
+                if resident {
+                    break;
                 }
             }
         }
-        Ok((pinned, own))
+        Ok(pinned)
     }
 
     /// Pins or claims one unit. Where it `ends` what is read, no more of it is read than is stored; another page is read
@@ -203,10 +212,10 @@ impl FieldShared {
     }
 
     /// Undoes a claim that could not be completed: whoever joined a page of it starts again.
-    fn give_up(&self, own: &Chains, pinned: Pinned) {
+    fn give_up(&self, own: &mut Chains, pinned: Pinned) {
         let mut batches = BatchWakes::default();
-        for (_, chain) in own.used() {
-            self.pool().slots.each(chain, |frame| {
+        for (_, chain) in own.take_used() {
+            self.pool().slots.each(&chain, |frame| {
                 self.pool()
                     .complete(frame, Err(Fault::Closed), &mut batches);
             });
@@ -251,8 +260,9 @@ impl FieldShared {
     pub(crate) fn acquire(&self, first: u64, count: u32) -> Result<Pinned> {
         let mut give_up_ns = None;
         for _ in 0..RESTARTS_MAX {
-            let (mut pinned, chains) = loop {
-                match self.try_claim(first, count) {
+            let mut chains = Chains::new();
+            let mut pinned = loop {
+                match self.try_claim(first, count, &mut chains) {
                     Ok(claimed) => break claimed,
                     Err(exhausted) => self.make_room(exhausted, count, &mut give_up_ns)?,
                 }

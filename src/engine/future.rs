@@ -1,5 +1,6 @@
 //! A read as a future: executor-agnostic, cancel-safe, without an allocation of its own.
 
+use super::chains::Chains;
 use super::claim::{Pinned, RESTARTS_MAX};
 use super::core::is_restart;
 use super::field::FieldShared;
@@ -78,8 +79,9 @@ impl<'f> ReadFuture<'f> {
         if count == 0 {
             return Poll::Ready(Ok(self.view(Pinned::NOTHING)));
         }
-        let (pinned, chains) = match field.try_claim(first, count) {
-            Ok(claimed) => claimed,
+        let mut chains = Chains::new();
+        let pinned = match field.try_claim(first, count, &mut chains) {
+            Ok(pinned) => pinned,
             Err(exhausted) => {
                 return match exhausted.in_flight {
                     Some(frame) => self.wait_for_room(frame, context),

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::builder::Prefetch;
+use super::chains::Chains;
 use super::core::Core;
 use super::field::{Field, FieldShared};
 use crate::ring::lane::Lane;
@@ -174,7 +175,7 @@ impl Core {
                 continue;
             };
             let end = range.end.min(shared.geometry.len);
-            let mut chains = shared.chains();
+            let mut chains = Chains::new();
             let mut full = false;
             if range.start < end && shared.ready().is_ok() {
                 let last = shared.geometry.unit(end - 1);

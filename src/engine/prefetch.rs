@@ -14,7 +14,7 @@ impl FieldShared {
         if self.ready().is_err() || self.core.config.prefetch == Prefetch::Off {
             return 0;
         }
-        let mut chains = self.chains();
+        let mut chains = Chains::new();
         let queued_ns = self.core.now_ns();
         let mut dropped = 0;
         'all: for range in ranges {

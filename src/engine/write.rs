@@ -1,6 +1,7 @@
 //! Writing pages of a file through the pool: the bytes are put together in the frame, and the frame goes to the device as
 //! reads come from it. Afterwards the page is resident like any other.
 
+use super::chains::Chains;
 use super::field::FieldShared;
 use crate::error::{Error, Result};
 use crate::ring::fault::Fault;
@@ -50,7 +51,7 @@ impl FieldShared {
             write: true,
             ..read
         };
-        let mut chains = self.chains();
+        let mut chains = Chains::new();
         chains.link(&self.pool().slots, self, unit, frame, request);
         claimed.submitted();
         self.submit(Lane::Demand, &chains);

@@ -3,6 +3,7 @@
 use super::checksum::page_checksum;
 use super::directory::Entry;
 use super::map::{ArrayMap, EntryPlace};
+use crate::engine::chains::Chains;
 use crate::engine::claim::ReadOutcome;
 use crate::engine::field::FieldShared;
 use crate::ring::fault::Fault;
@@ -108,7 +109,7 @@ impl FieldShared {
             return pool.end_check(frame, Ok(()));
         }
         if pool.read_again(frame) {
-            let mut chains = self.chains();
+            let mut chains = Chains::new();
             let request = self.request(unit, Lane::Demand, self.core.now_ns(), 0);
             chains.link(&pool.slots, self, unit, frame, request);
             return self.submit(Lane::Demand, &chains);

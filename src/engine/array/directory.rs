@@ -139,8 +139,8 @@ pub(crate) enum Place {
 /// The shape of the directory of a member with so many pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Entries of a page.
-    fan_out: u64,
+    /// Entries of a page, as a power of two.
+    fan_out_log2: u32,
     pub(crate) levels: usize,
     /// Number of the first page of each level; level 0 are the leaves.
     first: [u64; LEVELS_MAX],
@@ -149,14 +149,14 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The shape for `slots` pages of `page_bytes` bytes; `None` where there is none, of too many pages.
+    /// The shape for `slots` pages of `page_bytes` bytes, a power of two; `None` where there is none, of too many pages.
     pub(crate) fn new(slots: u64, page_bytes: u64) -> Option<Shape> {
-        let fan_out = page_bytes / ENTRY_BYTES;
+        let fan_out_log2 = (page_bytes / ENTRY_BYTES).checked_ilog2()?;
         let mut counts = [0; LEVELS_MAX];
         let mut levels = 0;
         let mut below = slots.max(1);
         loop {
-            below = below.div_ceil(fan_out);
+            below = below.div_ceil(1 << fan_out_log2);
             *counts.get_mut(levels)? = below;
             levels += 1;
             if below == 1 {
@@ -170,7 +170,7 @@ impl Shape {
             nodes = nodes.checked_add(counts[level])?;
         }
         (nodes <= NUMBER_MASK).then_some(Shape {
-            fan_out,
+            fan_out_log2,
             levels,
             first,
             nodes,
@@ -179,21 +179,26 @@ impl Shape {
 
     /// The leaf with the entry of a member's page, and which entry of it that is.
     pub(crate) fn leaf_of(&self, slot: u64) -> (u64, u64) {
-        (self.first[0] + slot / self.fan_out, slot % self.fan_out)
+        (
+            self.first[0] + (slot >> self.fan_out_log2),
+            self.index_in_page(slot),
+        )
     }
 
     /// Number of the page of `level` above a member's page.
     pub(crate) fn above(&self, slot: u64, level: usize) -> u64 {
-        let mut index = slot / self.fan_out;
-        for _ in 0..level {
-            index /= self.fan_out;
-        }
-        self.first[level] + index
+        let shift = self.fan_out_log2 * (level as u32 + 1);
+        self.first[level] + slot.checked_shr(shift).unwrap_or(0)
+    }
+
+    fn index_in_page(&self, number: u64) -> u64 {
+        number & ((1 << self.fan_out_log2) - 1)
     }
 
     /// Pages of the member below each page of `level`.
     pub(crate) fn pages_below(&self, level: usize) -> u64 {
-        (0..=level).fold(1, |pages: u64, _| pages.saturating_mul(self.fan_out))
+        let pages = 1u64.checked_shl(self.fan_out_log2 * (level as u32 + 1));
+        pages.unwrap_or(u64::MAX)
     }
 
     fn level_of(&self, number: u64) -> usize {
@@ -210,8 +215,8 @@ impl Shape {
         }
         let index = number - self.first[level];
         Place::Node {
-            number: self.first[level + 1] + index / self.fan_out,
-            index: index % self.fan_out,
+            number: self.first[level + 1] + (index >> self.fan_out_log2),
+            index: self.index_in_page(index),
         }
     }
 }

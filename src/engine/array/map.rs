@@ -97,61 +97,54 @@ impl ArrayMap {
 
     /// How many directory pages there are above `count` pages from `first` on.
     pub(crate) fn nodes_above(&self, first: u64, count: u32) -> u32 {
-        let mut nodes = 0;
-        self.each_run(first, count, |_, from, to| {
-            nodes += (to - from + 1) as u32;
-            None
-        });
-        nodes
+        let levels = (0..).map(|level| self.nodes_at(first, count, level));
+        levels.take_while(|&nodes| nodes > 0).sum()
+    }
+
+    /// How many of them there are on a level; the leaves are level 0.
+    pub(crate) fn nodes_at(&self, first: u64, count: u32, level: usize) -> u32 {
+        let runs = self.runs_at(first, count, level);
+        runs.map(|(_, from, to)| (to - from + 1) as u32).sum()
     }
 
     /// Number `k` of them: the leaves first, the topmost last.
     pub(crate) fn node_above(&self, first: u64, count: u32, k: u32) -> Option<u64> {
         let mut left = u64::from(k);
-        self.each_run(first, count, |member, from, to| {
-            if left > to - from {
-                left -= to - from + 1;
-                return None;
-            }
-            let number = from + left;
-            Some(Node { member, number }.unit())
-        })
-    }
-
-    /// Calls `each` with the runs of directory pages (member, first, last) above pages, level by level, until it finds
-    /// something.
-    fn each_run(
-        &self,
-        first: u64,
-        count: u32,
-        mut each: impl FnMut(u32, u64, u64) -> Option<u64>,
-    ) -> Option<u64> {
-        let (n, last) = (self.count(), first + u64::from(count) - 1);
-        let touched = n.min(u64::from(count));
         for level in 0.. {
             let mut any = false;
-            for page in first..first + touched {
-                let number = (page % n) as u32;
-                let Some(member) = self.member(number) else {
-                    continue;
-                };
-                let shape = &member.layout.shape;
-                if level >= shape.levels {
-                    continue;
-                }
+            for (member, from, to) in self.runs_at(first, count, level) {
                 any = true;
-                // The last page of the range on this member.
-                let to = last - (last - page) % n;
-                let (from, to) = (shape.above(page / n, level), shape.above(to / n, level));
-                if let Some(found) = each(number, from, to) {
-                    return Some(found);
+                if left <= to - from {
+                    let number = from + left;
+                    return Some(Node { member, number }.unit());
                 }
+                left -= to - from + 1;
             }
             if !any {
                 break;
             }
         }
         None
+    }
+
+    /// The runs of directory pages (member, first, last) of a level above pages.
+    fn runs_at(
+        &self,
+        first: u64,
+        count: u32,
+        level: usize,
+    ) -> impl Iterator<Item = (u32, u64, u64)> {
+        let (n, last) = (self.count(), first + u64::from(count) - 1);
+        (first..first + n.min(u64::from(count))).filter_map(move |page| {
+            let number = (page % n) as u32;
+            let shape = &self.member(number)?.layout.shape;
+            // The last page of the range on this member.
+            let to = last - (last - page) % n;
+            (level < shape.levels).then(|| {
+                let (from, to) = (shape.above(page / n, level), shape.above(to / n, level));
+                (number, from, to)
+            })
+        })
     }
 }
 
