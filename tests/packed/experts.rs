@@ -469,6 +469,109 @@ fn safetensors_of_experts_lie_side_by_side_over_all_their_files() {
     }
 }
 
+/// Where each expert lies, from its first byte to its last; `places` has a part of each for every tensor.
+fn spans(places: &[Vec<Range<u64>>]) -> Vec<Range<u64>> {
+    let of = |expert: usize| {
+        let parts = places.iter().map(move |places| &places[expert]);
+        let start = parts.clone().map(|part| part.start).min().unwrap();
+        start..parts.map(|part| part.end).max().unwrap()
+    };
+    (0..places[0].len()).map(of).collect()
+}
+
+#[test]
+fn experts_in_fused_tensors_lie_side_by_side_with_their_biases_and_scales() {
+    let (experts, hidden, inner) = (4u64, 24u64, 20u64);
+    let name = |part: &str| format!("model.layers.0.mlp.experts.{part}");
+    let parts = [
+        (name("down_proj_bias"), "BF16", vec![experts, hidden]),
+        (name("down_proj_scales"), "U8", vec![experts, hidden, 2]),
+        (name("down_proj"), "BF16", vec![experts, inner, hidden]),
+        (name("gate_up_proj"), "U8", vec![experts, hidden, 2, inner]),
+        (name("gate_up_proj_bias"), "BF16", vec![experts, 2 * inner]),
+    ];
+    let width = |dtype: &str| if dtype == "U8" { 1 } else { 2 };
+    let all: Vec<(&str, &str, &[u64], u64)> = parts
+        .iter()
+        .map(|(name, dtype, shape)| {
+            let bytes = shape.iter().product::<u64>() * width(dtype);
+            (name.as_str(), *dtype, &shape[..], bytes)
+        })
+        .collect();
+    let bytes: u64 = all.iter().map(|part| part.3 / experts).sum();
+    for page in [4096, 8192, 64 << 10] {
+        let (packed, dir, engine) =
+            safetensors_round_trip(&[("moe.safetensors", safe(&all, 3))], 1, page);
+        for tensor in packed.tensors() {
+            let tensor = tensor.unwrap();
+            assert!(tensor.role.is_expert(), "{tensor:?}");
+            assert_eq!(tensor.experts, experts, "{tensor:?}");
+        }
+        let field = engine.open_array([dir.path().join("0.rf")]).unwrap();
+        let model = SafeTensors::of(&field, 0).unwrap();
+        let places: Vec<Vec<Range<u64>>> = model
+            .tensors()
+            .map(|tensor| {
+                let tensor = tensor.unwrap();
+                let runs: Vec<Range<u64>> = tensor.runs().collect();
+                // An expert's part is one run here: it ends on no page before it is over.
+                assert_eq!(runs.len() as u64, experts, "{}", tensor.name());
+                runs
+            })
+            .collect();
+        for two in spans(&places).windows(2) {
+            assert!(
+                two[0].end <= two[1].start,
+                "experts lie one behind the other"
+            );
+            assert!(two[0].end - two[0].start < bytes + 64 * parts.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn biases_of_experts_lie_with_them_and_what_is_not_cut_lies_behind() {
+    let names = ["down", "gate", "up"].map(|part| format!("blk.0.ffn_{part}_exps"));
+    let mut owned = Vec::new();
+    for name in &names {
+        // Before the weights in the file, so that their order is not that of the file.
+        owned.push((format!("{name}.scale"), vec![EXPERTS]));
+        owned.push((format!("{name}.bias"), vec![32, EXPERTS]));
+        owned.push((format!("{name}.weight"), vec![32, 32, EXPERTS]));
+    }
+    let tensors: Vec<TensorOf<'_>> = owned
+        .iter()
+        .map(|(name, dims)| (name.as_str(), &dims[..], TensorType::F32))
+        .collect();
+    let made = Made::new(&gguf(&tensors, 4, None), 1, 16 << 10);
+    let engine = engine(16 << 10);
+    assert_eq!(made.errors(&engine, true), []);
+    let model = Gguf::of(&engine.open_array(&made.paths).unwrap()).unwrap();
+    let (mut places, mut behind) = (Vec::new(), Vec::new());
+    for tensor in model.tensors() {
+        let tensor = tensor.unwrap();
+        let rows = tensor.rows() / EXPERTS;
+        if tensor.name().ends_with("scale") {
+            behind.push(tensor.range().start);
+            continue;
+        }
+        let of = |expert| tensor.rows_at(expert * rows..(expert + 1) * rows);
+        places.push((0..EXPERTS).map(of).collect::<Vec<_>>());
+    }
+    let spans = spans(&places);
+    for two in spans.windows(2) {
+        assert!(
+            two[0].end <= two[1].start,
+            "experts lie one behind the other"
+        );
+    }
+    assert!(
+        behind
+            .iter()
+            .all(|&at| at >= spans[EXPERTS as usize - 1].end)
+    );
+}
+
 #[test]
 fn safetensors_of_every_shape_come_back() {
     let file = safe(

@@ -123,15 +123,25 @@ impl Layout {
                 layer: entry.layer,
                 expert: entry.expert,
             };
-            // The parts of one expert side by side, whatever their roles.
+            // The parts of one expert side by side, whatever their roles; behind them what holds all experts in one piece.
             let (class, layer, role) = named.order();
             let expert = entry.expert.map_or(0, |expert| u64::from(expert) + 1);
-            let role = if expert > 0 {
+            let cut = expert > 0 || entry.rows.pieces() > 1;
+            let role = if cut {
                 roles::TensorRole::ExpertGate
             } else {
                 role
             };
-            (entry.role.is_none(), class, layer, role, expert, named.role)
+            let whole = role.is_expert() && !cut;
+            (
+                entry.role.is_none(),
+                class,
+                layer,
+                role,
+                whole,
+                expert,
+                named.role,
+            )
         });
         let mut rest = sorted.as_slice();
         while let Some((&first, _)) = rest.split_first() {

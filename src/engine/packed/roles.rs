@@ -180,7 +180,9 @@ pub(crate) fn read(name: &str) -> Named {
     if expert.is_none() {
         expert = number_behind(name, &["ffn_gate.", "ffn_up.", "ffn_down."]);
     }
-    if expert.is_some() {
+    // All of a layer's in one tensor: `model.layers.3.mlp.experts.gate_up_proj`.
+    let fused = name.split('.').any(|part| part == "experts");
+    if expert.is_some() || fused {
         role = match role {
             R::Gate => R::ExpertGate,
             R::Up => R::ExpertUp,
@@ -197,6 +199,13 @@ pub(crate) fn read(name: &str) -> Named {
         layer,
         expert,
     }
+}
+
+/// True for biases and scales, which belong to weights of the same name.
+pub(super) fn is_beside_weights(name: &str) -> bool {
+    ["bias", "scale", "scales"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// The number that follows one of `words` at the beginning of a part of the name.
@@ -258,6 +267,24 @@ mod tests {
                 R::ExpertGate,
                 Some(7),
                 Some(3),
+            ),
+            (
+                "model.layers.7.mlp.experts.gate_up_proj",
+                R::ExpertUp,
+                Some(7),
+                None,
+            ),
+            (
+                "model.layers.7.mlp.experts.down_proj_bias",
+                R::ExpertDown,
+                Some(7),
+                None,
+            ),
+            (
+                "model.layers.7.mlp.shared_experts.up_proj.weight",
+                R::Up,
+                Some(7),
+                None,
             ),
             (
                 "model.layers.7.block_sparse_moe.gate.weight",

@@ -105,8 +105,15 @@ fn gguf(engine: &Engine, path: &PathBuf) -> Result<Vec<SourceFile>> {
             .unwrap_or(0);
         let at = tensor.range().start;
         let dims = tensor.shape().to_vec();
-        let piece_rows = dims.get(1).copied().unwrap_or(1);
-        let mut entry = entry(tensor.name(), at, row_bytes, tensor.rows(), piece_rows);
+        let outermost = dims.last().copied();
+        let mut entry = entry(
+            tensor.name(),
+            at,
+            row_bytes,
+            tensor.rows(),
+            &dims,
+            outermost,
+        );
         entry.kind = kind.code();
         entry.dims = dims;
         if let Some(file) = files.get_mut(number) {
@@ -129,12 +136,9 @@ fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
         let row_bytes = tensor.row_bytes();
         let rows = tensor.bytes().checked_div(row_bytes).unwrap_or(0);
         let dims = tensor.shape().to_vec();
-        let piece_rows = match dims.len() {
-            3 => dims.get(1).copied().unwrap_or(rows),
-            _ => rows,
-        };
+        let outermost = dims.first().copied();
         let at = tensor.range().start;
-        let mut entry = entry(tensor.name(), at, row_bytes, rows, piece_rows);
+        let mut entry = entry(tensor.name(), at, row_bytes, rows, &dims, outermost);
         entry.kind = tensor.dtype().code();
         entry.dims = dims;
         file.tensors.push(entry);
@@ -142,13 +146,29 @@ fn safetensors(engine: &Engine, path: &PathBuf) -> Result<SourceFile> {
     Ok(file)
 }
 
-/// A tensor in its file, whose number it gets later. Those of experts are cut into `piece_rows` rows for each.
-fn entry(name: &str, at: u64, row_bytes: u64, rows: u64, piece_rows: u64) -> Entry {
+/// A tensor in its file, whose number it gets later. One that holds a part of each expert of a layer is cut into them:
+/// they are its `outermost` dimension.
+fn entry(
+    name: &str,
+    at: u64,
+    row_bytes: u64,
+    rows: u64,
+    dims: &[u64],
+    outermost: Option<u64>,
+) -> Entry {
     let named = roles::read(name);
     let mut lies = Rows::contiguous(at, row_bytes, rows);
-    let cut = named.role.is_expert() && named.expert.is_none();
-    if cut && piece_rows > 0 && rows.is_multiple_of(piece_rows) {
-        lies.piece_rows = piece_rows;
+    // A matrix can be a layer's in many ways; its biases and scales have a row for each expert.
+    let of_each = dims.len() > 2 || dims.len() == 2 && roles::is_beside_weights(name);
+    if let Some(experts) = outermost
+        && of_each
+        && named.role.is_expert()
+        && named.expert.is_none()
+        && rows > 0
+        && experts > 0
+        && rows.is_multiple_of(experts)
+    {
+        lies.piece_rows = rows / experts;
     }
     Entry {
         name: name.to_owned(),
