@@ -597,13 +597,21 @@ fn safetensors_of_every_shape_come_back() {
                 &[4, 30, 20],
                 4 * 30 * 20 * 2,
             ),
+            // More than a model has experts: not cut.
+            ("many.experts.up_proj", "U8", &[70_000, 1, 1], 70_000),
             ("page", "U8", &[2, 4096], 8192),
             ("last nothing", "I64", &[3, 0, 2], 0),
         ],
         5,
     );
     for (members, page) in [(1, 4096), (3, 4096), (2, 64 << 10)] {
-        safetensors_round_trip(&[("a.safetensors", file.clone())], members, page);
+        let files = [("a.safetensors", file.clone())];
+        let (packed, ..) = safetensors_round_trip(&files, members, page);
+        for tensor in packed.tensors() {
+            let tensor = tensor.unwrap();
+            let fused = tensor.name.starts_with("fused");
+            assert_eq!(tensor.experts, if fused { 4 } else { 1 }, "{tensor:?}");
+        }
     }
     // A file of no tensors at all, and many members for few pages.
     safetensors_round_trip(&[("b.safetensors", safe(&[], 1))], 1, 4096);

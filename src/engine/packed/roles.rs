@@ -180,9 +180,8 @@ pub(crate) fn read(name: &str) -> Named {
     if expert.is_none() {
         expert = number_behind(name, &["ffn_gate.", "ffn_up.", "ffn_down."]);
     }
-    // All of a layer's in one tensor: `model.layers.3.mlp.experts.gate_up_proj`.
-    let fused = name.split('.').any(|part| part == "experts");
-    if expert.is_some() || fused {
+    // One tensor can have all of a layer's: `model.layers.3.mlp.experts.gate_up_proj`.
+    if expert.is_some() || name.split('.').any(|part| part == "experts") {
         role = match role {
             R::Gate => R::ExpertGate,
             R::Up => R::ExpertUp,

@@ -1,6 +1,6 @@
 //! What is to be packed: the files of a model, and what their headers say of them.
 
-use super::index::{Entry, SourceFormat};
+use super::index::{Entry, PLACES_MAX, SourceFormat};
 use super::roles;
 use super::rows::Rows;
 use crate::engine::array::superblocks::is_packed;
@@ -158,14 +158,15 @@ fn entry(
 ) -> Entry {
     let named = roles::read(name);
     let mut lies = Rows::contiguous(at, row_bytes, rows);
-    // A matrix can be a layer's in many ways; its biases and scales have a row for each expert.
+    // A matrix can be a layer's in many ways; its biases and scales have a row for each expert. No model has more of them
+    // than there can be places.
     let of_each = dims.len() > 2 || dims.len() == 2 && roles::is_beside_weights(name);
     if let Some(experts) = outermost
         && of_each
         && named.role.is_expert()
         && named.expert.is_none()
         && rows > 0
-        && experts > 0
+        && (1..=PLACES_MAX).contains(&experts)
         && rows.is_multiple_of(experts)
     {
         lies.piece_rows = rows / experts;
